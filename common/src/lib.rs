@@ -1,0 +1,1 @@
+//! Types and file formats that the handler and the service share.
