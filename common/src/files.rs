@@ -1,0 +1,66 @@
+//! Whole files or nothing: written beside the old one, made to last, and put in its place with one rename.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::system;
+
+/// A file operation that failed, with its path.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {source}")]
+pub struct FileError {
+    /// The file that was to be written.
+    pub path: String,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+/// Replaces `path` with `content`: readers see the old file or the new one, never a part. `mode` counts on Unix only.
+///
+/// # Errors
+/// Nothing of the old file is lost; the temporary file is removed.
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
+    let failed = |source| FileError { path: path.display().to_string(), source };
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    let temporary = beside(path);
+    let written = system::temporary_file(&temporary, mode).and_then(|mut file| {
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    });
+    if let Err(error) = written {
+        // Best effort: the error that counts is the first one.
+        let _ = std::fs::remove_file(&temporary);
+        return Err(failed(error));
+    }
+    system::sync_folder(folder).map_err(failed)
+}
+
+/// A name in the same folder, so that the rename stays on one file system.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{:016x}.tmp", fastrand::u64(..)))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_a_file_and_leaves_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("0.status");
+        replace(&path, b"old", 0o600).unwrap();
+        replace(&path, b"new", 0o600).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn names_the_path_when_the_folder_is_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("missing/0.status");
+        assert!(replace(&path, b"x", 0o600).unwrap_err().to_string().contains("missing/0.status"));
+    }
+}

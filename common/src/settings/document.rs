@@ -1,0 +1,120 @@
+//! From the bytes of a settings file to the public settings: byte order mark, text in text, the agent's wrapper.
+
+use serde_json::Value;
+
+use super::reader::Findings;
+
+/// Deeper documents are refused: nothing documented is deeper than eight.
+const DEPTH: usize = 64;
+
+/// The public settings inside `document`, with every layer around them taken off.
+pub(super) fn public_settings(document: &[u8], findings: &mut Findings) -> Option<Value> {
+    let text = match std::str::from_utf8(document) {
+        Ok(text) => text,
+        Err(error) => {
+            findings.error("", format!("is not UTF-8 text at byte {}: save the file as UTF-8", error.valid_up_to()));
+            return None;
+        }
+    };
+    let text = text.strip_prefix('\u{feff}').map_or(text, |rest| {
+        findings.warning("", "begins with a byte order mark: save the file as UTF-8 without one");
+        rest
+    });
+    if text.trim().is_empty() {
+        findings.error("", "is empty: the extension was deployed without settings; give it secretsManagementSettings");
+        return None;
+    }
+    // serde_json refuses more than 128 levels by itself, so a hostile document cannot exhaust the stack.
+    let value: Value = match serde_json::from_str(text) {
+        Ok(value) => value,
+        Err(error) => {
+            findings.error("", format!("is not JSON: {error}"));
+            return None;
+        }
+    };
+    if depth(&value) > DEPTH {
+        findings.error("", format!("is nested more than {DEPTH} levels deep"));
+        return None;
+    }
+    let mut public = unwrapped(value, findings)?;
+    if !public.is_object() {
+        findings.error("", "must be a JSON object: { \"secretsManagementSettings\": { … } }");
+        return None;
+    }
+    decode_inner_text(&mut public, findings);
+    Some(public)
+}
+
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(entries) => 1 + entries.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Takes off the agent's `runtimeSettings`, wrappers that tools add, and encodings as a string, in any order.
+fn unwrapped(mut value: Value, findings: &mut Findings) -> Option<Value> {
+    loop {
+        value = match value {
+            Value::String(text) => match serde_json::from_str(&text) {
+                Ok(inner) => {
+                    findings.warning("", "is JSON inside a string: write the object itself, without quotes around it");
+                    inner
+                }
+                Err(_) => {
+                    findings.error("", "is a string that is not JSON: write an object, without quotes around it");
+                    return None;
+                }
+            },
+            Value::Object(mut entries) => {
+                if let Some(handler) = entries.get_mut("runtimeSettings").and_then(|list| list.get_mut(0)) {
+                    match handler.get_mut("handlerSettings").and_then(|settings| settings.get_mut("publicSettings")) {
+                        Some(public) if !public.is_null() => public.take(),
+                        _ => {
+                            findings.error(
+                                "",
+                                "publicSettings are missing: all settings of this extension are public; give it \
+                                 secretsManagementSettings",
+                            );
+                            return None;
+                        }
+                    }
+                } else if let Some(public) = entries.get_mut("publicSettings").filter(|value| !value.is_null()) {
+                    public.take()
+                } else if let Some(inner) = entries.get_mut("settings").filter(|value| !value.is_null()) {
+                    findings.warning("settings", "is not needed: write what it holds one level up");
+                    inner.take()
+                } else {
+                    return Some(Value::Object(entries));
+                }
+            }
+            other => return Some(other),
+        };
+    }
+}
+
+/// Sections, the list of certificates and its items may arrive as JSON inside a string as well.
+fn decode_inner_text(public: &mut Value, findings: &mut Findings) {
+    for section in ["secretsManagementSettings", "authenticationSettings", "loggingSettings"] {
+        if let Some(value) = public.get_mut(section) {
+            decode(value, section, findings);
+        }
+    }
+    for path in ["secretsManagementSettings.observedCertificates", "observedCertificates"] {
+        let pointer = format!("/{}", path.replace('.', "/"));
+        let Some(list) = public.pointer_mut(&pointer) else { continue };
+        decode(list, path, findings);
+        for (index, item) in list.as_array_mut().into_iter().flatten().enumerate() {
+            decode(item, &format!("{path}[{index}]"), findings);
+        }
+    }
+}
+
+fn decode(value: &mut Value, path: &str, findings: &mut Findings) {
+    let Some(text) = value.as_str().filter(|text| text.trim_start().starts_with(['{', '['])) else { return };
+    if let Ok(inner) = serde_json::from_str(text) {
+        findings.warning(path, "is JSON inside a string: write the value itself, without quotes around it");
+        *value = inner;
+    }
+}

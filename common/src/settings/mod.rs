@@ -1,0 +1,283 @@
+//! The public settings of the extension: from the bytes of a file to values that cannot be wrong.
+//!
+//! [`Settings::parse`] is the only way in. It accepts every documented form (objects of 3.x, bare URLs of 1.x, a mixture),
+//! is generous where the meaning is plain (a [`Finding`] among the warnings says what to write instead) and refuses the
+//! rest with one [`Finding`] per mistake, so that a reader mends all of them at once.
+
+mod cloud;
+mod document;
+mod identity;
+mod keys;
+mod reader;
+mod target;
+#[cfg(test)]
+mod tests;
+mod url;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+pub use cloud::{Cloud, Clouds, CloudsError};
+pub use identity::{Endpoint, Identity, Selector};
+pub use reader::Finding;
+pub use target::{Acl, LinkName, Target};
+pub use url::{SecretUrl, UrlError, Version};
+
+use keys::Section;
+use reader::{Findings, Node};
+
+/// The polling interval when the settings have none.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(3600);
+/// Shorter intervals are raised to this: vault limits and audit logs are shared by a whole fleet.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(60);
+/// Longer intervals get a warning: a renewal would reach the machine late.
+const LONG_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+
+/// Everything that the service needs to know, validated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Time between two polls, one minute at least.
+    pub polling_interval: Duration,
+    /// Hold back success until every certificate is installed.
+    pub require_initial_sync: bool,
+    /// The identity that asks for certificates without one of their own.
+    pub identity: Identity,
+    /// What to install, in the order of the settings, without exact duplicates.
+    pub certificates: Vec<ObservedCertificate>,
+    /// What was accepted although it should be written differently.
+    pub warnings: Vec<Finding>,
+}
+
+/// A certificate to keep installed: where it comes from and where it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedCertificate {
+    /// The secret that holds the certificate with its key.
+    pub url: SecretUrl,
+    /// The identity that may read it.
+    pub identity: Identity,
+    /// Where this system keeps it.
+    pub target: Target,
+}
+
+impl ObservedCertificate {
+    /// `<vault>.<certificate>`, what the files of this certificate are called after.
+    pub fn base_name(&self) -> String {
+        format!("{}.{}", self.url.vault(), self.url.name())
+    }
+
+    /// The name of the link that applications use.
+    pub fn link_name(&self) -> String {
+        self.target.link.as_ref().map_or_else(|| self.base_name(), |link| link.as_str().to_owned())
+    }
+}
+
+/// Why settings were refused; each finding names its place in the JSON and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingsError {
+    /// The mistakes.
+    pub errors: Vec<Finding>,
+    /// What would have been accepted with a warning.
+    pub warnings: Vec<Finding>,
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, finding) in self.errors.iter().enumerate() {
+            if index > 0 {
+                f.write_str("; ")?;
+            }
+            write!(f, "{finding}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+/// Why a settings file gave no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file could not be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The settings file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The list of further clouds, a local file, is wrong.
+    #[error(transparent)]
+    Clouds(#[from] CloudsError),
+    /// The settings themselves are wrong.
+    #[error("{path}: {source}")]
+    Settings {
+        /// The settings file.
+        path: String,
+        /// The findings.
+        source: SettingsError,
+    },
+}
+
+impl Settings {
+    /// Reads `path`: a `.settings` file of the guest agent or bare public settings, with the clouds that this machine knows.
+    ///
+    /// # Errors
+    /// The file cannot be read, or what it says is refused.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        let name = path.display().to_string();
+        let bytes = std::fs::read(path).map_err(|source| LoadError::Read { path: name.clone(), source })?;
+        let clouds = Clouds::of_this_machine()?;
+        Self::parse(&bytes, &clouds).map_err(|source| LoadError::Settings { path: name, source })
+    }
+
+    /// Reads a whole document: the agent's wrapper, or the public settings themselves.
+    ///
+    /// # Errors
+    /// All mistakes at once, each with its JSON path relative to the public settings.
+    pub fn parse(document: &[u8], clouds: &Clouds) -> Result<Self, SettingsError> {
+        let mut findings = Findings::default();
+        let settings = document::public_settings(document, &mut findings)
+            .and_then(|public| Self::from_public(&public, clouds, &mut findings));
+        let Findings { errors, warnings } = findings;
+        match settings {
+            Some(settings) if errors.is_empty() => Ok(Self { warnings, ..settings }),
+            _ => Err(SettingsError { errors, warnings }),
+        }
+    }
+
+    fn from_public(public: &serde_json::Value, clouds: &Clouds, findings: &mut Findings) -> Option<Self> {
+        let root = keys::Root::of(public, findings)?;
+        let polling_interval = interval(root.get(Section::SecretsManagement, "pollingIntervalInS", findings), findings);
+        let require_initial_sync = root
+            .get(Section::SecretsManagement, "requireInitialSync", findings)
+            .and_then(|node| node.boolean(findings))
+            .unwrap_or(false);
+        let identity = identity::parse(&root, findings);
+        let defaults = target::Defaults::parse(&root, findings);
+        if let Some(logging) = root.section(Section::Logging) {
+            check_logging(&logging, findings);
+        }
+        let certificates = match root.get(Section::SecretsManagement, "observedCertificates", findings) {
+            Some(list) => observed_certificates(&list, identity.as_ref(), &defaults, clouds, findings),
+            None => {
+                findings.error(
+                    "secretsManagementSettings.observedCertificates",
+                    "is missing: write a list of secret URLs, such as [\"https://VAULT.vault.azure.net/secrets/NAME\"]",
+                );
+                Vec::new()
+            }
+        };
+        Some(Self { polling_interval, require_initial_sync, identity: identity?, certificates, warnings: Vec::new() })
+    }
+}
+
+fn interval(node: Option<Node<'_>>, findings: &mut Findings) -> Duration {
+    let Some((node, seconds)) = node.and_then(|node| node.seconds(findings).map(|seconds| (node, seconds))) else {
+        return DEFAULT_INTERVAL;
+    };
+    let interval = Duration::from_secs(seconds.into());
+    if interval < SHORTEST_INTERVAL {
+        findings.warning(node.path(), format!("{seconds} s is raised to the shortest interval, 60 s"));
+        return SHORTEST_INTERVAL;
+    }
+    if interval > LONG_INTERVAL {
+        findings.warning(node.path(), format!("{seconds} s is more than a day: renewals will arrive late"));
+    }
+    interval
+}
+
+/// A log target is never a reason to leave a machine without certificates, so all that is wrong here is a warning.
+fn check_logging(section: &Node<'_>, findings: &mut Findings) {
+    let advice = "logs go to the local log files only: sending them to a collector is not supported by this release";
+    if section.entries().is_some_and(|entries| !entries.is_empty()) {
+        findings.warning(section.path(), advice);
+    } else if section.entries().is_none() {
+        findings.warning(section.path(), format!("must be an object, not {}; {advice}", section.kind()));
+    }
+}
+
+fn observed_certificates(
+    list: &Node<'_>,
+    identity: Option<&Identity>,
+    defaults: &target::Defaults,
+    clouds: &Clouds,
+    findings: &mut Findings,
+) -> Vec<ObservedCertificate> {
+    let Some(items) = list.list(findings) else { return Vec::new() };
+    if items.is_empty() {
+        findings.warning(list.path(), "is empty: nothing will be installed");
+    }
+    let mut certificates: Vec<(String, ObservedCertificate)> = Vec::new();
+    for item in items {
+        if let Some(certificate) = observed_certificate(&item, identity, defaults, clouds, findings) {
+            certificates.push((item.path().to_owned(), certificate));
+        }
+    }
+    without_collisions(certificates, findings)
+}
+
+fn observed_certificate(
+    item: &Node<'_>,
+    identity: Option<&Identity>,
+    defaults: &target::Defaults,
+    clouds: &Clouds,
+    findings: &mut Findings,
+) -> Option<ObservedCertificate> {
+    let url_node = if item.text().is_some() {
+        item.clone()
+    } else if item.entries().is_some() {
+        item.warn_about_unknown(keys::CERTIFICATE, findings);
+        let Some(url) = item.child("url") else {
+            findings.error(
+                &format!("{}.url", item.path()),
+                "is missing: write the secret's URL, https://VAULT.vault.azure.net/secrets/NAME",
+            );
+            return None;
+        };
+        url
+    } else {
+        findings
+            .error(item.path(), format!("must be the URL of a secret or an object with \"url\", not {}", item.kind()));
+        return None;
+    };
+    let url = url_node.parsed(findings, |text| SecretUrl::parse(text, clouds));
+    let target = target::Target::parse(item, defaults, findings);
+    let identity = match item.child("authenticationOverride") {
+        Some(node) => identity::parse_override(&node, identity, findings),
+        None => identity.cloned(),
+    };
+    Some(ObservedCertificate { url: url?, identity: identity?, target: target? })
+}
+
+/// Two certificates must not take the same link in the same folder; the very same entry twice is only said.
+fn without_collisions(
+    certificates: Vec<(String, ObservedCertificate)>,
+    findings: &mut Findings,
+) -> Vec<ObservedCertificate> {
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut kept: Vec<(String, ObservedCertificate)> = Vec::new();
+    for (path, certificate) in certificates {
+        let place = certificate.target.place(&certificate.link_name());
+        let Some(&earlier) = places.get(&place) else {
+            places.insert(place, kept.len());
+            kept.push((path, certificate));
+            continue;
+        };
+        let (earlier_path, earlier) = &kept[earlier];
+        if *earlier == certificate {
+            findings.warning(&path, format!("is the same as {earlier_path}: installed once"));
+        } else {
+            findings.error(
+                &path,
+                format!(
+                    "would take the same place, {place}, as {earlier_path} ({}): give one of them another \
+                     customSymbolicLinkName or certificateStoreLocation",
+                    earlier.url
+                ),
+            );
+        }
+    }
+    kept.into_iter().map(|(_, certificate)| certificate).collect()
+}

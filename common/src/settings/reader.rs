@@ -1,0 +1,178 @@
+//! A JSON value that knows its path, and the list of what was found wrong on the way.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use crate::text::excerpt;
+
+/// Something to say about one place of a document.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Finding {
+    /// The JSON path with indexes, such as `secretsManagementSettings.observedCertificates[2].url`; empty for the whole.
+    pub path: String,
+    /// What is wrong and what to write instead.
+    pub message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() { f.write_str(&self.message) } else { write!(f, "{}: {}", self.path, self.message) }
+    }
+}
+
+/// Collects findings while a document is read to its end.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    pub(super) errors: Vec<Finding>,
+    pub(super) warnings: Vec<Finding>,
+}
+
+impl Findings {
+    pub(super) fn error(&mut self, path: &str, message: impl Into<String>) {
+        self.errors.push(Finding { path: path.to_owned(), message: message.into() });
+    }
+
+    pub(super) fn warning(&mut self, path: &str, message: impl Into<String>) {
+        self.warnings.push(Finding { path: path.to_owned(), message: message.into() });
+    }
+}
+
+/// A value at a path. `null` is never a node: templates write it for "not given".
+#[derive(Debug, Clone)]
+pub(super) struct Node<'a> {
+    path: String,
+    value: &'a Value,
+}
+
+impl<'a> Node<'a> {
+    pub(super) fn new(path: impl Into<String>, value: &'a Value) -> Option<Self> {
+        (!value.is_null()).then(|| Self { path: path.into(), value })
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The child under `key`, when this is an object that has it.
+    pub(super) fn child(&self, key: &str) -> Option<Self> {
+        let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
+        self.value.get(key).and_then(|value| Self::new(path, value))
+    }
+
+    pub(super) fn entries(&self) -> Option<&'a Map<String, Value>> {
+        self.value.as_object()
+    }
+
+    pub(super) fn text(&self) -> Option<&'a str> {
+        self.value.as_str()
+    }
+
+    /// What kind of value this is, for "must be …, not …".
+    pub(super) fn kind(&self) -> &'static str {
+        match self.value {
+            Value::Null => "null",
+            Value::Bool(_) => "a boolean",
+            Value::Number(_) => "a number",
+            Value::String(_) => "a string",
+            Value::Array(_) => "a list",
+            Value::Object(_) => "an object",
+        }
+    }
+
+    pub(super) fn string(&self, findings: &mut Findings) -> Option<&'a str> {
+        let text = self.text();
+        if text.is_none() {
+            findings.error(&self.path, format!("must be a string, not {}", self.kind()));
+        }
+        text
+    }
+
+    /// A string that `parse` understands; its error becomes a finding at this path.
+    pub(super) fn parsed<T, E: fmt::Display>(
+        &self,
+        findings: &mut Findings,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        match parse(self.string(findings)?) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                findings.error(&self.path, error.to_string());
+                None
+            }
+        }
+    }
+
+    /// `true` and `false`, also as text in any case, as templates and command lines produce them.
+    pub(super) fn boolean(&self, findings: &mut Findings) -> Option<bool> {
+        let spelled = match self.value {
+            Value::Bool(value) => return Some(*value),
+            Value::String(text) if text.eq_ignore_ascii_case("true") => return Some(true),
+            Value::String(text) if text.eq_ignore_ascii_case("false") => return Some(false),
+            Value::String(text) => format!("\"{}\"", excerpt(text)),
+            _ => self.kind().to_owned(),
+        };
+        findings.error(&self.path, format!("must be true or false, not {spelled}"));
+        None
+    }
+
+    /// A whole number of seconds from 1, as a number or as text.
+    pub(super) fn seconds(&self, findings: &mut Findings) -> Option<u32> {
+        let (spelled, number) = match self.value {
+            Value::Number(number) => (number.to_string(), number.as_f64()),
+            Value::String(text) => {
+                let digits = text.trim();
+                let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+                (format!("\"{}\"", excerpt(text)), plain.then(|| digits.parse().ok()).flatten())
+            }
+            _ => (self.kind().to_owned(), None),
+        };
+        let seconds = number.filter(|n| n.fract() == 0.0 && *n >= 1.0 && *n <= f64::from(u32::MAX));
+        if seconds.is_none() {
+            findings.error(
+                &self.path,
+                format!("must be a whole number of seconds from 1 to {}, such as \"3600\", not {spelled}", u32::MAX),
+            );
+        }
+        // In range and whole, as just checked.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        seconds.map(|n| n as u32)
+    }
+
+    /// The items of a list, each with its index in the path.
+    pub(super) fn list(&self, findings: &mut Findings) -> Option<Vec<Self>> {
+        let Some(items) = self.value.as_array() else {
+            findings.error(&self.path, format!("must be a list ([…]), not {}", self.kind()));
+            return None;
+        };
+        let mut nodes = Vec::with_capacity(items.len());
+        for (index, value) in items.iter().enumerate() {
+            let path = format!("{}[{index}]", self.path);
+            match Self::new(path.clone(), value) {
+                Some(node) => nodes.push(node),
+                None => findings.error(&path, "is null: remove it or write the missing value"),
+            }
+        }
+        Some(nodes)
+    }
+
+    /// Warns about every key that is not in `known`, with the nearest known one.
+    pub(super) fn warn_about_unknown(&self, known: &[&str], findings: &mut Findings) {
+        for key in self.entries().into_iter().flat_map(Map::keys) {
+            if known.contains(&key.as_str()) {
+                continue;
+            }
+            let nearest = known
+                .iter()
+                .map(|name| (strsim::damerau_levenshtein(&name.to_lowercase(), &key.to_lowercase()), name))
+                .min()
+                .filter(|(distance, _)| *distance <= 3);
+            let key = excerpt(key);
+            let path = if self.path.is_empty() { key.clone() } else { format!("{}.{key}", self.path) };
+            match nearest {
+                Some((_, name)) => findings.warning(&path, format!("is not a known setting: did you mean {name}?")),
+                None => findings.warning(&path, "is not a known setting: it is ignored"),
+            }
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! Linux: a folder, the name of a link in it, and who else may read the file.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::settings::keys::{Root, Section};
+use crate::settings::reader::{Findings, Node};
+use crate::system;
+use crate::text::excerpt;
+
+/// A folder, a link in it, and its readers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Absolute, without `.`, `..` or a trailing slash.
+    pub folder: PathBuf,
+    /// `customSymbolicLinkName`; without one the link is called `<vault>.<certificate>`.
+    pub link: Option<LinkName>,
+    /// Who may read the file beside root.
+    pub acls: Vec<Acl>,
+}
+
+/// A file name that is nothing but a name, and none that the store uses itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkName(String);
+
+/// A user or a group, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Acl {
+    /// A user's name.
+    User(String),
+    /// A group's name.
+    Group(String),
+}
+
+/// What holds for certificates that do not say otherwise.
+pub(in crate::settings) struct Defaults {
+    folder: Option<PathBuf>,
+    acl_enabled: bool,
+}
+
+impl Defaults {
+    pub(in crate::settings) fn parse(root: &Root<'_>, findings: &mut Findings) -> Self {
+        let folder = match root.get(Section::SecretsManagement, "certificateStoreLocation", findings) {
+            Some(node) => node.parsed(findings, folder),
+            None => Some(PathBuf::from(system::DEFAULT_STORE)),
+        };
+        let acl_enabled = root
+            .get(Section::SecretsManagement, "aclEnabled", findings)
+            .and_then(|node| node.boolean(findings))
+            .unwrap_or(true);
+        // Settings of the Windows extension that documented samples carry to Linux: checked, without effect.
+        if let Some(node) = root.get(Section::SecretsManagement, "certificateStoreName", findings) {
+            node.string(findings);
+        }
+        if let Some(node) = root.get(Section::SecretsManagement, "linkOnRenewal", findings)
+            && node.text() != Some("sameCertificate")
+        {
+            node.boolean(findings);
+        }
+        Self { folder, acl_enabled }
+    }
+}
+
+impl Target {
+    /// What two certificates must not share.
+    pub(in crate::settings) fn place(&self, link_name: &str) -> String {
+        self.folder.join(link_name).display().to_string()
+    }
+
+    /// Reads the target of an item: an object, or a bare URL that has defaults only.
+    pub(in crate::settings) fn parse(item: &Node<'_>, defaults: &Defaults, findings: &mut Findings) -> Option<Self> {
+        for key in ["keyExportable", "accounts"] {
+            if let Some(node) = item.child(key) {
+                findings.warning(node.path(), "has no effect on Linux");
+            }
+        }
+        let folder = match item.child("certificateStoreLocation") {
+            Some(node) => node.parsed(findings, folder),
+            None => defaults.folder.clone(),
+        };
+        let link = match item.child("customSymbolicLinkName") {
+            Some(node) => Some(node.parsed(findings, LinkName::parse)?),
+            None => None,
+        };
+        let mut acls = Vec::new();
+        if let Some(list) = item.child("acls") {
+            acls = list.list(findings)?.iter().filter_map(|entry| readers(entry, findings)).flatten().collect();
+            if !acls.is_empty() && !defaults.acl_enabled {
+                findings.warning(list.path(), "is ignored because aclEnabled is false");
+                acls.clear();
+            }
+        }
+        Some(Self { folder: folder?, link, acls })
+    }
+}
+
+impl LinkName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let refused =
+            |reason: &str| Err(format!("\"{}\" {reason}: write a file name such as app1Cert1", excerpt(text)));
+        if text.is_empty() || text == "." || text == ".." {
+            refused("is not a name")
+        } else if text.contains(['/', '\\']) {
+            refused("is a path: the link lies in certificateStoreLocation")
+        } else if text.chars().any(char::is_control) {
+            refused("holds control characters")
+        } else if text.len() > 255 {
+            refused("is longer than 255 bytes")
+        } else if text.starts_with(".akv-") {
+            refused("begins with .akv-, as temporary files of the store do")
+        } else if is_version_file(text) {
+            refused("ends as the files of versions do")
+        } else {
+            Ok(Self(text.to_owned()))
+        }
+    }
+}
+
+/// `….<32 hexadecimal digits>`, what a version's file is called.
+fn is_version_file(name: &str) -> bool {
+    name.rsplit('.').next().is_some_and(|end| crate::settings::Version::parse(end).is_some())
+}
+
+impl fmt::Display for Acl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(name) => write!(f, "user {name}"),
+            Self::Group(name) => write!(f, "group {name}"),
+        }
+    }
+}
+
+/// `{"user": …}`, `{"group": …}` or both in one entry.
+fn readers(entry: &Node<'_>, findings: &mut Findings) -> Option<Vec<Acl>> {
+    let form = "write {\"user\": \"NAME\"}, {\"group\": \"NAME\"} or both";
+    if entry.entries().is_none() {
+        findings.error(entry.path(), format!("must be an object, not {}: {form}", entry.kind()));
+        return None;
+    }
+    entry.warn_about_unknown(&["user", "group"], findings);
+    let mut readers = Vec::new();
+    if let Some(node) = entry.child("user") {
+        readers.push(Acl::User(node.parsed(findings, account)?));
+    }
+    if let Some(node) = entry.child("group") {
+        readers.push(Acl::Group(node.parsed(findings, account)?));
+    }
+    if readers.is_empty() {
+        findings.error(entry.path(), format!("names nobody: {form}"));
+        return None;
+    }
+    Some(readers)
+}
+
+/// Accounts are looked up by the system's name service; here only what could never be a name is refused.
+fn account(text: &str) -> Result<String, String> {
+    if text.trim().is_empty()
+        || text.len() > 256
+        || text.chars().any(|c| c.is_control() || matches!(c, ':' | ',' | '/'))
+    {
+        return Err(format!("\"{}\" is not the name of an account: write one name an entry", excerpt(text)));
+    }
+    Ok(text.to_owned())
+}
+
+/// Folders that hold code, policy or the kernel's files: nothing that settings name may ever be written there.
+const REFUSED_TREES: [&str; 26] = [
+    "/proc",
+    "/sys",
+    "/dev",
+    "/run",
+    "/var/run",
+    "/boot",
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/root",
+    "/etc/sudoers.d",
+    "/etc/pam.d",
+    "/etc/systemd",
+    "/etc/profile.d",
+    "/etc/ld.so.conf.d",
+    "/etc/init.d",
+    "/etc/security",
+    "/etc/ssh",
+    "/etc/akvvm",
+    "/etc/default",
+    "/etc/apt",
+    "/var/lib/akvvm",
+];
+
+fn folder(text: &str) -> Result<PathBuf, String> {
+    let advice = format!("write an absolute folder such as {}", system::DEFAULT_STORE);
+    let refused = |reason: &str| Err(format!("\"{}\" {reason}: {advice}", excerpt(text)));
+    if text.eq_ignore_ascii_case("LocalMachine") || text.eq_ignore_ascii_case("CurrentUser") {
+        return refused("is a store of Windows");
+    }
+    if text.contains('\\') || text.get(1..2) == Some(":") {
+        return refused("is a path of Windows");
+    }
+    if !text.starts_with('/') {
+        return refused("is not absolute");
+    }
+    if text.chars().any(char::is_control) {
+        return refused("holds control characters");
+    }
+    if text.split('/').any(|part| matches!(part, "." | "..")) {
+        return refused("holds . or ..");
+    }
+    if text.len() > 3000 || text.split('/').any(|part| part.len() > 255) {
+        return refused("is too long");
+    }
+    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).collect();
+    let folder = Path::new("/").join(parts.join("/"));
+    let tree = REFUSED_TREES.iter().find(|tree| folder.starts_with(tree));
+    if let Some(tree) = tree {
+        return refused(&format!("lies in {tree}, which belongs to the system"));
+    }
+    if matches!(parts[..], [] | ["etc"] | ["var"] | ["home"])
+        || matches!(parts[..], ["etc", name, ..] if name.starts_with("cron"))
+    {
+        return refused("is a folder of the system");
+    }
+    if let ["var", "lib", "waagent", name, ..] = parts[..]
+        && is_handler_folder(name)
+    {
+        return refused("is a folder that the guest agent deletes");
+    }
+    Ok(folder)
+}
+
+/// The guest agent removes every `<name>-<version>` below its folder that is not in the goal state.
+fn is_handler_folder(name: &str) -> bool {
+    name.rsplit_once('-').is_some_and(|(_, end)| end.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_folders_and_writes_them_one_way() {
+        for (text, meant) in [
+            ("/srv/certs", "/srv/certs"),
+            ("/srv//certs/", "/srv/certs"),
+            ("/etc/nginx/ssl", "/etc/nginx/ssl"),
+            ("/var/lib/waagent/Microsoft.Azure.KeyVault.Store/", "/var/lib/waagent/Microsoft.Azure.KeyVault.Store"),
+            ("/home/app1/größe 1", "/home/app1/größe 1"),
+        ] {
+            assert_eq!(folder(text), Ok(PathBuf::from(meant)), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_folders_of_the_system_and_what_is_no_folder() {
+        for text in [
+            "",
+            "/",
+            "//",
+            "certs",
+            "./certs",
+            "../certs",
+            "~/certs",
+            "/srv/../etc",
+            "/srv/./certs",
+            "C:\\certs",
+            "C:/certs",
+            "\\\\server\\share",
+            "/proc/self",
+            "/sys/fs",
+            "/dev/shm",
+            "/run/certs",
+            "/var/run/certs",
+            "/usr/local/certs",
+            "/bin",
+            "/lib64/x",
+            "/root/certs",
+            "/etc",
+            "/etc/",
+            "/etc/cron.d",
+            "/etc/cron.daily/x",
+            "/etc/sudoers.d",
+            "/etc/systemd/system",
+            "/etc/pam.d",
+            "/srv/a\nb",
+            "/srv/a\u{0}b",
+            "LocalMachine",
+            "/var/lib/waagent/Contoso.X-1.2",
+        ] {
+            assert!(folder(text).is_err(), "{text:?}");
+        }
+        assert!(folder(&format!("/srv/{}", "a".repeat(256))).is_err());
+    }
+
+    #[test]
+    fn refuses_link_names_that_are_paths_or_the_stores_own() {
+        for text in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "/etc/passwd",
+            "..\\x",
+            "a\nb",
+            ".akv-1.tmp",
+            "contoso.web.ca256f81a079427485e0e5d11c666b7f",
+        ] {
+            assert!(LinkName::parse(text).is_err(), "{text:?}");
+        }
+        assert!(LinkName::parse(&"a".repeat(256)).is_err());
+        assert!(LinkName::parse("app1Cert1.pem").is_ok());
+    }
+
+    #[test]
+    fn refuses_accounts_that_would_be_more_than_one_entry() {
+        for text in ["", " ", "a:rwx", "u:b,g:c", "a\nb", "a/b"] {
+            assert!(account(text).is_err(), "{text:?}");
+        }
+        for text in ["app1", "DOMAIN\\app1", "app1@example.com", "svc$", "1001"] {
+            assert!(account(text).is_ok(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Where an observed certificate goes on this system.
+
+#[cfg(target_os = "linux")]
+mod linux;
+
+#[cfg(target_os = "linux")]
+pub(super) use linux::Defaults;
+#[cfg(target_os = "linux")]
+pub use linux::{Acl, LinkName, Target};

@@ -1,0 +1,267 @@
+//! The URL of a secret: `https://VAULT.SUFFIX/secrets/NAME[/VERSION]`, and nothing else.
+//!
+//! A bearer token is sent to this host and files are called after these names, so the text is matched against what is
+//! allowed rather than searched for what is not.
+
+use std::fmt;
+
+use super::cloud::{Cloud, Clouds};
+use crate::text::excerpt;
+
+/// A secret of a recognised Key Vault, the newest version or one that is pinned.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SecretUrl {
+    vault: String,
+    host: String,
+    audience: String,
+    name: String,
+    version: Option<Version>,
+}
+
+/// A version of a secret: 32 hexadecimal digits, lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Version(String);
+
+/// Why a text is not the URL of a secret, with what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{text}\" {reason}")]
+pub struct UrlError {
+    text: String,
+    reason: String,
+}
+
+const FORM: &str = "https://VAULT.vault.azure.net/secrets/NAME";
+
+impl SecretUrl {
+    /// Reads a URL; `clouds` says which hosts are vaults.
+    ///
+    /// # Errors
+    /// Anything but a secret of a vault, with what to write instead.
+    pub fn parse(text: &str, clouds: &Clouds) -> Result<Self, UrlError> {
+        parse(text.trim(), clouds).map_err(|reason| UrlError { text: excerpt(text), reason })
+    }
+
+    /// The vault's name, lower case: the first label of its host.
+    pub fn vault(&self) -> &str {
+        &self.vault
+    }
+
+    /// The vault's host name, lower case.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The `resource` that a token for this vault is asked for.
+    pub fn audience(&self) -> &str {
+        &self.audience
+    }
+
+    /// The secret's name as the settings spell it; the vault compares names without regard to case.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The version that the settings pin, if they do.
+    pub fn version(&self) -> Option<&Version> {
+        self.version.as_ref()
+    }
+}
+
+impl fmt::Display for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "https://{}/secrets/{}", self.host, self.name)?;
+        match &self.version {
+            Some(version) => write!(f, "/{version}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Version {
+    /// Reads 32 hexadecimal digits in either case; anything else is no version and must never become a file name.
+    pub fn parse(text: &str) -> Option<Self> {
+        (text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| Self(text.to_ascii_lowercase()))
+    }
+
+    /// The 32 digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn parse(text: &str, clouds: &Clouds) -> Result<SecretUrl, String> {
+    if let Some(bad) = text.chars().find(|c| !c.is_ascii_graphic()) {
+        return Err(format!("holds the character U+{:04X}: write {FORM}", u32::from(bad)));
+    }
+    let rest = match text.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => rest,
+        Some(_) => return Err(format!("must begin with https://: write {FORM}")),
+        None => return Err(format!("is not a URL: write {FORM}")),
+    };
+    if let Some(bad) = rest.chars().find(|c| matches!(c, '@' | '?' | '#' | '\\' | '%')) {
+        return Err(format!(
+            "holds {bad:?}: user names, queries, fragments and escapes have no place here; write {FORM}"
+        ));
+    }
+    let (authority, path) = rest.split_once('/').ok_or_else(|| format!("has no path: write {FORM}"))?;
+    let (vault, host, cloud) = vault(authority, clouds)?;
+    let (name, version) = secret(path, &host)?;
+    Ok(SecretUrl { vault, host, audience: cloud.audience().to_owned(), name, version })
+}
+
+fn vault<'a>(authority: &str, clouds: &'a Clouds) -> Result<(String, String, &'a Cloud), String> {
+    let host = match authority.split_once(':') {
+        None => authority,
+        Some((host, "443")) => host,
+        Some((_, port)) => return Err(format!("names port {port:?}: a vault answers on 443 only; leave the port out")),
+    }
+    .to_ascii_lowercase();
+    let Some((vault, cloud)) = clouds.vault(&host) else {
+        return Err(if host.ends_with(".managedhsm.azure.net") {
+            "is a managed HSM, which holds keys only: certificates live in a vault (NAME.vault.azure.net)".to_owned()
+        } else if host.ends_with(".vaultcore.azure.net") {
+            "is the address of a private endpoint: write the vault's own name, NAME.vault.azure.net, which resolves to it"
+                .to_owned()
+        } else {
+            format!("is not on a recognised Key Vault host (VAULT.vault.azure.net or another cloud's): write {FORM}")
+        });
+    };
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if !(3..=24).contains(&vault.len()) || !vault.bytes().all(plain) {
+        return Err(format!("has {vault:?} as the vault's name: 3 to 24 letters, digits and hyphens are allowed"));
+    }
+    Ok((vault.to_owned(), host.clone(), cloud))
+}
+
+fn secret(path: &str, host: &str) -> Result<(String, Option<Version>), String> {
+    let segments: Vec<&str> = path.strip_suffix('/').unwrap_or(path).split('/').collect();
+    let (kind, name, version) = match segments[..] {
+        [kind, name] => (kind, name, None),
+        [kind, name, version] => (kind, name, Some(version)),
+        _ => return Err(format!("must have the path /secrets/NAME: write https://{host}/secrets/NAME")),
+    };
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') || !(1..=127).contains(&name.len()) {
+        return Err(format!("has {name:?} as the secret's name: 1 to 127 letters, digits and hyphens are allowed"));
+    }
+    if !kind.eq_ignore_ascii_case("secrets") {
+        let why = match kind.to_ascii_lowercase().as_str() {
+            "certificates" => "does not give the private key",
+            "keys" => "gives a key only",
+            _ => "is not the path of a secret",
+        };
+        return Err(format!("{why}: write https://{host}/secrets/{name}"));
+    }
+    let version = match version {
+        None => None,
+        Some(version) => Some(Version::parse(version).ok_or_else(|| {
+            format!("has {version:?} as the version: 32 hexadecimal digits, or none to follow the newest")
+        })?),
+    };
+    Ok((name.to_owned(), version))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<SecretUrl, UrlError> {
+        SecretUrl::parse(text, &Clouds::built_in())
+    }
+
+    #[test]
+    fn accepts_every_spelling_of_a_secret() {
+        for text in [
+            "https://contoso.vault.azure.net/secrets/web",
+            "https://contoso.vault.azure.net/secrets/web/",
+            "https://contoso.vault.azure.net:443/secrets/web",
+            "HTTPS://Contoso.Vault.Azure.Net/Secrets/web",
+            " https://contoso.vault.azure.net/secrets/web\n",
+        ] {
+            let url = parse(text).unwrap();
+            assert_eq!(url.to_string(), "https://contoso.vault.azure.net/secrets/web");
+            assert_eq!((url.vault(), url.name(), url.version()), ("contoso", "web", None));
+        }
+    }
+
+    #[test]
+    fn pins_a_version_in_either_case() {
+        let url = parse("https://contoso.vault.azure.net/secrets/web/CA256F81A079427485E0E5D11C666B7F").unwrap();
+        assert_eq!(url.version().unwrap().as_str(), "ca256f81a079427485e0e5d11c666b7f");
+    }
+
+    #[test]
+    fn takes_the_audience_from_the_cloud() {
+        assert_eq!(parse("https://abc.vault.azure.cn/secrets/x").unwrap().audience(), "https://vault.azure.cn");
+    }
+
+    #[test]
+    fn refuses_everything_that_could_send_a_token_elsewhere() {
+        for text in [
+            "http://contoso.vault.azure.net/secrets/web",
+            "contoso.vault.azure.net/secrets/web",
+            "https://evil.example/secrets/web",
+            "https://contoso.vault.azure.net.evil.example/secrets/web",
+            "https://contoso.vault.azure.net@evil.example/secrets/web",
+            "https://user:pass@contoso.vault.azure.net/secrets/web",
+            "https://evil.example#contoso.vault.azure.net/secrets/web",
+            "https://evil.example\\.vault.azure.net/secrets/web",
+            "https://evil.example%2f.vault.azure.net/secrets/web",
+            "https://contoso.vault.azure.net:8443/secrets/web",
+            "https://contoso.vault.azure.net:/secrets/web",
+            "https://vault.azure.net/secrets/web",
+            "https://a.contoso.vault.azure.net/secrets/web",
+            "https://cont\u{043e}so.vault.azure.net/secrets/web",
+            "https://contoso.vault.azure.net\u{3002}evil.example/secrets/web",
+            "https://contoso.vault.azure.net./secrets/web",
+            "https://co.vault.azure.net/secrets/web",
+            "https://contoso_1.vault.azure.net/secrets/web",
+            "https://contoso.vault.azure.net/secrets/web?api-version=7.4",
+            "https://contoso.vault.azure.net/secrets/web#x",
+            "https://[::1]/secrets/web",
+            "",
+        ] {
+            assert!(parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_every_name_that_is_no_name() {
+        for text in [
+            "https://contoso.vault.azure.net",
+            "https://contoso.vault.azure.net/",
+            "https://contoso.vault.azure.net/secrets",
+            "https://contoso.vault.azure.net/secrets/",
+            "https://contoso.vault.azure.net/secrets//web",
+            "https://contoso.vault.azure.net/secrets/..",
+            "https://contoso.vault.azure.net/secrets/../keys/web",
+            "https://contoso.vault.azure.net/secrets/a%2e%2e",
+            "https://contoso.vault.azure.net/secrets/a b",
+            "https://contoso.vault.azure.net/secrets/web/1",
+            "https://contoso.vault.azure.net/secrets/web/ca256f81a079427485e0e5d11c666b7f/x",
+        ] {
+            assert!(parse(text).is_err(), "{text:?}");
+        }
+        assert!(parse(&format!("https://contoso.vault.azure.net/secrets/{}", "a".repeat(128))).is_err());
+    }
+
+    #[test]
+    fn says_what_to_write_instead() {
+        for (text, advice) in [
+            ("https://contoso.vault.azure.net/certificates/web", "write https://contoso.vault.azure.net/secrets/web"),
+            ("https://contoso.vault.azure.net/keys/web", "write https://contoso.vault.azure.net/secrets/web"),
+            ("https://contoso.managedhsm.azure.net/secrets/web", "managed HSM"),
+            ("https://contoso.privatelink.vaultcore.azure.net/secrets/web", "the vault's own name"),
+            ("http://contoso.vault.azure.net/secrets/web", "begin with https://"),
+        ] {
+            let message = parse(text).unwrap_err().to_string();
+            assert!(message.contains(advice), "{message}");
+        }
+    }
+}

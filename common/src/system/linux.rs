@@ -1,0 +1,59 @@
+//! Linux: paths, and trust by ownership.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Where certificates go when the settings name no folder.
+pub const DEFAULT_STORE: &str = "/var/lib/waagent/Microsoft.Azure.KeyVault.Store";
+/// What the handler and the service remember; the agent never deletes it.
+pub const STATE_FOLDER: &str = "/var/lib/akvvm";
+/// Further clouds that root on this machine added.
+pub const CLOUDS_FILE: &str = "/etc/akvvm/clouds.json";
+
+/// The text of a file that only root can have written; `None` when there is none.
+///
+/// # Errors
+/// The file cannot be read, or others may write it.
+pub fn read_trusted(path: &Path) -> io::Result<Option<String>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let metadata = file.metadata()?;
+    if metadata.uid() != 0 || metadata.mode() & 0o022 != 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "is not trusted: it must belong to root and be writable by nobody else (chown root, chmod 644)",
+        ));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(Some(text))
+}
+
+/// Creates `folder` and what is missing above it, readable by its owner only.
+///
+/// # Errors
+/// As the system says.
+pub fn create_private_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// A new file with exactly `mode` less the umask, never one that exists.
+///
+/// # Errors
+/// As the system says.
+pub fn temporary_file(path: &Path, mode: u32) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
+}
+
+/// Makes the names in `folder` last over a power cut.
+///
+/// # Errors
+/// As the system says.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}

@@ -1,0 +1,9 @@
+//! Where this system keeps things, and which files it trusts.
+
+#[cfg(target_os = "linux")]
+mod linux;
+
+#[cfg(target_os = "linux")]
+pub use linux::{
+    CLOUDS_FILE, DEFAULT_STORE, STATE_FOLDER, create_private_folder, read_trusted, sync_folder, temporary_file,
+};
