@@ -176,3 +176,6 @@ fn shared(path: &Path) -> String {
 fn failed(action: &'static str, path: &Path) -> impl Fn(Errno) -> StoreError {
     move |cause| StoreError::System { action, path: path.to_owned(), code: cause.raw_os_error() }
 }
+
+#[cfg(test)]
+mod tests;
