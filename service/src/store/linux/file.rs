@@ -10,7 +10,7 @@ use rustix::process::{getegid, geteuid};
 use zeroize::Zeroizing;
 
 use super::acl::{self, AccessList};
-use super::directory::Directory;
+use super::directory::{Directory, is_trusted};
 use super::grants::{Grants, reconcile};
 use super::record::{self, Facts, Record};
 use super::{StoreError, attribute, failed};
@@ -18,13 +18,28 @@ use crate::certificate::Certificate;
 
 /// No certificate with its chain and key comes near this.
 const LARGEST: i64 = 1024 * 1024;
+/// The mode of a new file.
+pub(super) const PRIVATE: u32 = 0o600;
 
 /// A file that belongs to us, or to an earlier release.
 pub(super) struct Kept {
     fd: OwnedFd,
     stat: Stat,
     content: Zeroizing<Vec<u8>>,
-    record: Option<Record>,
+    origin: Origin,
+}
+
+/// Where a file comes from, as far as can be told.
+enum Origin {
+    /// We wrote it under this name.
+    Recorded(Record),
+    /// There is no record: it is of another release, or the file system keeps none. Only root could have put it
+    /// there.
+    Unrecorded,
+    /// There is no record, and others may rename files in this folder: it could be another certificate's.
+    Unknown,
+    /// We wrote it under another name.
+    Misplaced,
 }
 
 impl Kept {
@@ -53,30 +68,41 @@ impl Kept {
             return foreign("is far larger than any certificate");
         };
         let content = read(&fd, size).map_err(failed("read the file", &path))?;
-        let record = match attribute::get(&fd, record::ATTRIBUTE) {
+        let origin = match attribute::get(&fd, record::ATTRIBUTE) {
             Ok(value) => value.and_then(|value| Record::decode(&value)),
             Err(Errno::OPNOTSUPP) => None,
             Err(cause) => return Err(failed("read the record of the file", &path)(cause)),
         };
-        Ok(Some(Self { fd, stat, content, record }))
+        let origin = match origin {
+            Some(record) if record.name == name => Origin::Recorded(record),
+            Some(_) => Origin::Misplaced,
+            None => match fstat(&folder.fd).map_err(failed("look at the folder", &folder.path))? {
+                stat if is_trusted(&stat) => Origin::Unrecorded,
+                _ => Origin::Unknown,
+            },
+        };
+        Ok(Some(Self { fd, stat, content, origin }))
     }
 
     /// What a report says about the certificate in it; `None` when the file is damaged. With a record, the digest
     /// decides; a file of another release, or on a file system without attributes, has to be decoded.
     pub(super) fn facts(&self) -> Option<Facts> {
-        match &self.record {
-            Some(record) => (record.digest == sha256(&self.content)).then(|| record.facts.clone()),
-            None => {
+        match &self.origin {
+            Origin::Recorded(record) => (record.digest == sha256(&self.content)).then(|| record.facts.clone()),
+            Origin::Unrecorded | Origin::Unknown => {
                 let text = std::str::from_utf8(&self.content).ok()?;
-                let certificate = Certificate::decode(text, None).ok()?;
-                Some(Facts::of(&certificate))
+                Certificate::decode(text, None).ok().as_ref().map(Facts::of)
             }
+            Origin::Misplaced => None,
         }
     }
 
     /// The grants that we gave on it.
     pub(super) fn grants(&self) -> Grants {
-        self.record.as_ref().map(|record| record.grants.clone()).unwrap_or_default()
+        match &self.origin {
+            Origin::Recorded(record) => record.grants.clone(),
+            Origin::Unrecorded | Origin::Unknown | Origin::Misplaced => Grants::new(),
+        }
     }
 
     /// The permissions that it has; `None` on a file system without access control lists.
@@ -91,6 +117,9 @@ impl Kept {
 
     /// Who may read it, for a new file that takes its place: that one belongs to our own group.
     pub(super) fn readers(&self) -> Result<AccessList, Errno> {
+        if matches!(self.origin, Origin::Unknown | Origin::Misplaced) {
+            return Ok(AccessList::from_mode(PRIVATE));
+        }
         let list = self.access_list()?;
         let mut list = list.unwrap_or_else(|| AccessList::from_mode(self.stat.st_mode));
         if self.stat.st_gid != getegid().as_raw() {
@@ -104,8 +133,8 @@ impl Kept {
         self.stat.st_nlink > 1
     }
 
-    /// Puts the permissions right, in place, unless the file has a second name: then nothing is changed, as
-    /// it would change under that name too.
+    /// Puts the permissions right, in place. Nothing is changed when the file has a second name, as it would
+    /// change under that name too, or when it could be another certificate's.
     pub(super) fn put_right(&self, wanted: &Grants) -> Result<Access, Errno> {
         let Some(list) = self.access_list()? else {
             // Without lists the mode is all there is, and chmod harms none.
@@ -120,8 +149,8 @@ impl Kept {
         if permissions.list == list && permissions.ours == recorded {
             return Ok(Access::Right);
         }
-        if self.is_shared() {
-            return Ok(Access::Shared);
+        if self.is_shared() || matches!(self.origin, Origin::Unknown | Origin::Misplaced) {
+            return Ok(Access::Unsure);
         }
         // Whatever the moment of a crash, no grant of ours is without its record.
         let mut either = permissions.ours.clone();
@@ -135,8 +164,8 @@ impl Kept {
     }
 
     fn remember(&self, before: &Grants, grants: &Grants) -> Result<(), Errno> {
-        match &self.record {
-            Some(record) if before != grants => {
+        match &self.origin {
+            Origin::Recorded(record) if before != grants => {
                 let record = Record { grants: grants.clone(), ..record.clone() };
                 attribute::set(&self.fd, record::ATTRIBUTE, &record.encode())
             }
@@ -152,8 +181,8 @@ pub(super) enum Access {
     Right,
     /// They are as they should be now.
     Repaired,
-    /// Wrong, and the file has several names: it must be written anew.
-    Shared,
+    /// Wrong, and not to be changed on this very file: it must be written anew.
+    Unsure,
     /// The file system cannot let the wanted accounts in.
     Unsupported,
 }

@@ -91,7 +91,7 @@ impl Store {
                 log::info!("{}: permissions put right", path.display());
                 Ok(Some(placed))
             }
-            Access::Shared => Ok(None),
+            Access::Unsure => Ok(None),
             Access::Unsupported => Err(StoreError::AclUnsupported { path, placed: Box::new(placed) }),
         }
     }

@@ -10,14 +10,11 @@ use rustix::process::geteuid;
 
 use super::acl::{self, AccessList};
 use super::directory::Directory;
-use super::file::Kept;
+use super::file::{Kept, PRIVATE};
 use super::grants::{Grants, reconcile};
 use super::record::{self, Facts, Record};
 use super::temporary::Temporary;
 use super::{StoreError, attribute, failed};
-
-/// The mode of a new file.
-const PRIVATE: u32 = 0o600;
 
 /// What goes into a file.
 pub(super) struct Contents<'a> {
@@ -42,7 +39,8 @@ pub(super) fn write(folder: &Directory, name: &str, contents: Contents<'_>) -> R
         None => (AccessList::from_mode(PRIVATE), Grants::new()),
     };
     let permissions = reconcile(&list, &recorded, contents.wanted);
-    let record = Record { digest: sha256(contents.pem), facts: contents.facts, grants: permissions.ours };
+    let record =
+        Record { name: name.to_owned(), digest: sha256(contents.pem), facts: contents.facts, grants: permissions.ours };
     match attribute::set(&file, record::ATTRIBUTE, &record.encode()) {
         Ok(()) | Err(Errno::OPNOTSUPP) => {}
         Err(cause) => return Err(failed("write the record of the file", &path)(cause)),

@@ -19,6 +19,9 @@ const HEADER: &str = "akvvm 1";
 /// A certificate's file as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record {
+    /// The name of the file, `<vault>.<certificate>.<version>`: whoever may rename files in the folder must not
+    /// pass one key off as another, which has other readers.
+    pub(super) name: String,
     /// SHA-256 of the file's content.
     pub(super) digest: [u8; 32],
     pub(super) facts: Facts,
@@ -53,7 +56,7 @@ impl Record {
     /// The attribute's value: lines of text, so that an administrator can read it (`getfattr -d`).
     pub(super) fn encode(&self) -> Vec<u8> {
         let Facts { thumbprint, not_before, not_after } = &self.facts;
-        let mut text = format!("{HEADER}\nsha256 ");
+        let mut text = format!("{HEADER}\nname {}\nsha256 ", self.name);
         for byte in self.digest {
             let _ = write!(text, "{byte:02x}");
         }
@@ -73,6 +76,7 @@ impl Record {
         if lines.next()? != HEADER {
             return None;
         }
+        let file_name = lines.next()?.strip_prefix("name ")?.to_owned();
         let digest = digest(lines.next()?.strip_prefix("sha256 ")?)?;
         let thumbprint = lines.next()?.strip_prefix("thumbprint ")?;
         if thumbprint.len() != 40 || !thumbprint.bytes().all(|c| matches!(c, b'0'..=b'9' | b'A'..=b'F')) {
@@ -93,7 +97,7 @@ impl Record {
             };
             grants.insert(holder, name.to_owned());
         }
-        Some(Self { digest, facts, grants })
+        Some(Self { name: file_name, digest, facts, grants })
     }
 }
 
@@ -117,6 +121,7 @@ mod tests {
 
     fn record() -> Record {
         Record {
+            name: "contoso.web.0123".into(),
             digest: std::array::from_fn(|i| i as u8 * 8),
             facts: Facts {
                 thumbprint: "0123456789ABCDEF0123456789ABCDEF01234567".into(),
@@ -147,6 +152,7 @@ mod tests {
         let text = String::from_utf8(whole).unwrap();
         for (from, to) in [
             ("akvvm 1", "akvvm 2"),
+            ("name ", "named "),
             ("sha256 0008", "sha256 000g"),
             ("sha256 0008", "sha256 08"),
             ("thumbprint 0123456789A", "thumbprint 0123456789a"),

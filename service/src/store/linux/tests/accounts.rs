@@ -193,3 +193,33 @@ fn a_later_pass_lets_accounts_through_directories_that_an_earlier_one_created() 
     assert_eq!(placed.warnings, Vec::<String>::new());
     assert!(may_read(&world, ALICE));
 }
+
+#[test]
+fn a_key_under_the_name_of_another_is_not_opened_to_its_readers() {
+    if !is_root() {
+        return;
+    }
+    for has_record in [true, false] {
+        let world = World::new();
+        let observed = world.observed(&[user(ALICE)]);
+        fs::create_dir(world.store()).unwrap();
+        std::os::unix::fs::chown(world.store(), Some(ALICE), None).unwrap();
+        install(&observed, NEW);
+        // The folder's owner moves a key that she may not read to the name of one that she may.
+        let secret = world.store().join(format!("contoso.secret.{NEW}"));
+        install(&super::observed("secret", &world.store(), &[]), NEW);
+        if !has_record {
+            rustix::fs::removexattr(&secret, record::ATTRIBUTE).unwrap();
+        }
+        fs::rename(&secret, file(&world, NEW)).unwrap();
+        let before = state(&world.store());
+        assert_eq!(find(&observed, NEW).unwrap(), None);
+        assert_eq!(state(&world.store()), before);
+
+        // Nor does she gain by a file that she may read: its readers are not taken over.
+        setfacl(&format!("u:{ALICE}:r"), &file(&world, NEW));
+        install(&world.observed(&[]), NEW);
+        assert!(!may_read(&world, ALICE));
+        assert_eq!(mode(&file(&world, NEW)), 0o600);
+    }
+}

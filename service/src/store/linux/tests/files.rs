@@ -142,16 +142,7 @@ fn what_a_crash_left_is_swept_and_nothing_else() {
 #[test]
 fn many_threads_use_one_store() {
     let world = World::new();
-    let observed: Vec<_> = (0..32)
-        .map(|number| {
-            let settings = serde_json::json!({"secretsManagementSettings": {"observedCertificates": [{
-                "url": format!("https://contoso.vault.azure.net/secrets/web{number}"),
-                "certificateStoreLocation": world.store(),
-            }]}});
-            let settings = Settings::parse(settings.to_string().as_bytes(), &Clouds::built_in()).unwrap();
-            settings.certificates.into_iter().next().unwrap()
-        })
-        .collect();
+    let observed: Vec<_> = (0..32).map(|number| observed(&format!("web{number}"), &world.store(), &[])).collect();
     let store = Store::open(&observed);
     std::thread::scope(|scope| {
         for part in observed.chunks(2) {

@@ -7,6 +7,7 @@ mod folders;
 mod foreign;
 mod links;
 mod mounts;
+mod silence;
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -94,19 +95,23 @@ impl World {
 
     /// The certificate `web` of the vault `contoso` in the store, readable for these accounts.
     fn observed(&self, acls: &[Acl]) -> ObservedCertificate {
-        self.observed_in(&self.store(), acls)
+        observed("web", &self.store(), acls)
     }
 
     fn observed_in(&self, folder: &Path, acls: &[Acl]) -> ObservedCertificate {
-        let settings = serde_json::json!({"secretsManagementSettings": {"observedCertificates": [{
-            "url": "https://contoso.vault.azure.net/secrets/web",
-            "certificateStoreLocation": folder,
-        }]}});
-        let settings = Settings::parse(settings.to_string().as_bytes(), &Clouds::built_in()).unwrap();
-        let mut observed = settings.certificates.into_iter().next().unwrap();
-        observed.target.acls = acls.to_vec();
-        observed
+        observed("web", folder, acls)
     }
+}
+
+fn observed(name: &str, folder: &Path, acls: &[Acl]) -> ObservedCertificate {
+    let settings = serde_json::json!({"secretsManagementSettings": {"observedCertificates": [{
+        "url": format!("https://contoso.vault.azure.net/secrets/{name}"),
+        "certificateStoreLocation": folder,
+    }]}});
+    let settings = Settings::parse(settings.to_string().as_bytes(), &Clouds::built_in()).unwrap();
+    let mut observed = settings.certificates.into_iter().next().unwrap();
+    observed.target.acls = acls.to_vec();
+    observed
 }
 
 fn file(world: &World, version: &str) -> PathBuf {
