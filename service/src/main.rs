@@ -1,3 +1,7 @@
+//! The service.
+#![allow(dead_code)]
+
 mod certificate;
+mod store;
 
 fn main() {}

@@ -1,0 +1,57 @@
+//! Extended attributes of open files and directories. What they mean is said elsewhere (`acl`, `record`).
+
+use std::os::fd::AsFd;
+
+use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
+use rustix::io::{Errno, retry_on_intr};
+
+/// The largest value that Linux keeps (`XATTR_SIZE_MAX`).
+const LARGEST: usize = 64 * 1024;
+/// Room that is enough for nearly all values, so that one call reads them.
+const USUAL: usize = 1024;
+
+/// Reads an attribute; `None` when the file has none of this name.
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` when the file system keeps no such attributes, and whatever else `fgetxattr(2)` reports.
+pub(super) fn get(file: impl AsFd, name: &str) -> Result<Option<Vec<u8>>, Errno> {
+    let mut value = vec![0; USUAL];
+    loop {
+        match retry_on_intr(|| fgetxattr(&file, name, &mut value[..])) {
+            Ok(length) => {
+                value.truncate(length);
+                return Ok(Some(value));
+            }
+            Err(Errno::NODATA) => return Ok(None),
+            Err(Errno::RANGE) if value.len() < LARGEST => value.resize(LARGEST, 0),
+            Err(cause) => return Err(cause),
+        }
+    }
+}
+
+/// Writes an attribute, in one call: it is there as a whole or not at all.
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` when the file system keeps no such attributes, and whatever else `fsetxattr(2)` reports.
+pub(super) fn set(file: impl AsFd, name: &str, value: &[u8]) -> Result<(), Errno> {
+    retry_on_intr(|| fsetxattr(&file, name, value, XattrFlags::empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn reads_back_short_and_long_values_and_tells_a_missing_one() {
+        let file = tempfile::tempfile_in(".").unwrap();
+        assert_eq!(get(&file, "user.akvvm.test").unwrap(), None);
+        for length in [0, 1, USUAL, USUAL + 1, 3000] {
+            let value = vec![b'x'; length];
+            set(&file, "user.akvvm.test", &value).unwrap();
+            assert_eq!(get(&file, "user.akvvm.test").unwrap(), Some(value));
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! One open directory, and whether it lets somebody through.
+
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::fs::{Mode, OFlags, Stat, openat};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::process::geteuid;
+
+use super::acl::{self, AccessList, Owner};
+use super::attribute;
+
+/// Marks a directory that this service created, so that later passes may let accounts through it.
+const MARK: &str = "user.akvvm.created";
+/// Write permission for the group (which is the mask, where there is a list) or for everybody.
+const SHARED: u32 = 0o022;
+
+/// An open directory: what is done in it does not depend on what its path leads to by then.
+pub(super) struct Directory {
+    /// As it was reached, for messages.
+    pub(super) path: PathBuf,
+    pub(super) fd: OwnedFd,
+}
+
+impl Directory {
+    /// Opens a directory, known by a descriptor that only stands for it, to read it and change it.
+    pub(super) fn open(path: PathBuf, place: impl AsFd) -> Result<Self, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = retry_on_intr(|| openat(&place, ".", flags, Mode::empty()))?;
+        Ok(Self { path, fd })
+    }
+
+    /// Says, for later passes, that this service created the directory. File systems without such
+    /// attributes keep no mark: there only the pass that creates the directory may let accounts through.
+    pub(super) fn mark(&self) -> Result<(), Errno> {
+        match attribute::set(&self.fd, MARK, b"1") {
+            Err(Errno::OPNOTSUPP) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Whether this service created the directory. The mark counts only where nobody else can have set it.
+    pub(super) fn is_marked(&self, stat: &Stat) -> bool {
+        stat.st_uid == geteuid().as_raw()
+            && stat.st_mode & SHARED == 0
+            && attribute::get(&self.fd, MARK).is_ok_and(|mark| mark.is_some())
+    }
+
+    /// Who may do what with the directory.
+    pub(super) fn access_list(&self, stat: &Stat) -> AccessList {
+        let list = attribute::get(&self.fd, acl::ATTRIBUTE).ok().flatten();
+        list.and_then(|list| AccessList::decode(&list)).unwrap_or_else(|| AccessList::from_mode(stat.st_mode))
+    }
+}
+
+impl fmt::Display for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.display().fmt(f)
+    }
+}
+
+/// Whether only root (or the account that this service runs as) can change what is in a directory.
+pub(super) fn is_trusted(stat: &Stat) -> bool {
+    is_trusted_owner(stat) && stat.st_mode & SHARED == 0
+}
+
+/// Whether it belongs to root or to the account that this service runs as.
+pub(super) fn is_trusted_owner(stat: &Stat) -> bool {
+    stat.st_uid == 0 || stat.st_uid == geteuid().as_raw()
+}
+
+/// Owner and group of a file, as the access check wants them.
+pub(super) fn owner(stat: &Stat) -> Owner {
+    Owner { user: stat.st_uid, group: stat.st_gid }
+}

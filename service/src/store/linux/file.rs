@@ -1,0 +1,209 @@
+//! The file of one version that is there already: opened without being fooled by what else may have its
+//! name, judged whole or damaged, and its permissions put right.
+
+use std::os::fd::OwnedFd;
+
+use openssl::sha::sha256;
+use rustix::fs::{FileType, Mode, OFlags, Stat, fchmod, fstat, openat};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::process::{getegid, geteuid};
+use zeroize::Zeroizing;
+
+use super::acl::{self, AccessList};
+use super::directory::{Directory, is_trusted};
+use super::grants::{Grants, reconcile};
+use super::record::{self, Facts, Record};
+use super::{StoreError, attribute, failed};
+use crate::certificate::Certificate;
+
+/// No certificate with its chain and key comes near this.
+const LARGEST: i64 = 1024 * 1024;
+/// The mode of a new file.
+pub(super) const PRIVATE: u32 = 0o600;
+
+/// A file that belongs to us, or to an earlier release.
+pub(super) struct Kept {
+    fd: OwnedFd,
+    stat: Stat,
+    content: Zeroizing<Vec<u8>>,
+    origin: Origin,
+}
+
+/// Where a file comes from, as far as can be told.
+enum Origin {
+    /// We wrote it under this name.
+    Recorded(Record),
+    /// There is no record: it is of another release, or the file system keeps none. Only root could have put it
+    /// there.
+    Unrecorded,
+    /// There is no record, and others may rename files in this folder: it could be another certificate's.
+    Unknown,
+    /// We wrote it under another name.
+    Misplaced,
+}
+
+impl Kept {
+    /// Opens and reads the file of this name; `None` when there is none. What is not a file of ours is an error and
+    /// stays as it is.
+    pub(super) fn open(folder: &Directory, name: &str) -> Result<Option<Self>, StoreError> {
+        let path = folder.path.join(name);
+        let foreign = |found: &str| Err(StoreError::Foreign { path: path.clone(), found: found.into() });
+        // A FIFO in its place would keep a blocking open waiting for a writer.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let fd = match retry_on_intr(|| openat(&folder.fd, name, flags, Mode::empty())) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP) => return foreign("is a symbolic link"),
+            Err(Errno::NXIO) => return foreign("is a socket or a device"),
+            Err(cause) => return Err(failed("open the file", &path)(cause)),
+        };
+        let stat = fstat(&fd).map_err(failed("look at the file", &path))?;
+        if !FileType::from_raw_mode(stat.st_mode).is_file() {
+            return foreign("is no regular file");
+        }
+        if stat.st_uid != geteuid().as_raw() {
+            return foreign(&format!("is a file of user {}", stat.st_uid));
+        }
+        let Some(size) = usize::try_from(stat.st_size).ok().filter(|_| stat.st_size <= LARGEST) else {
+            return foreign("is far larger than any certificate");
+        };
+        let content = read(&fd, size).map_err(failed("read the file", &path))?;
+        let origin = match attribute::get(&fd, record::ATTRIBUTE) {
+            Ok(value) => value.and_then(|value| Record::decode(&value)),
+            Err(Errno::OPNOTSUPP) => None,
+            Err(cause) => return Err(failed("read the record of the file", &path)(cause)),
+        };
+        let origin = match origin {
+            Some(record) if record.name == name => Origin::Recorded(record),
+            Some(_) => Origin::Misplaced,
+            None => match fstat(&folder.fd).map_err(failed("look at the folder", &folder.path))? {
+                stat if is_trusted(&stat) => Origin::Unrecorded,
+                _ => Origin::Unknown,
+            },
+        };
+        Ok(Some(Self { fd, stat, content, origin }))
+    }
+
+    /// What a report says about the certificate in it; `None` when the file is damaged. With a record, the digest
+    /// decides; a file of another release, or on a file system without attributes, has to be decoded.
+    pub(super) fn facts(&self) -> Option<Facts> {
+        match &self.origin {
+            Origin::Recorded(record) => (record.digest == sha256(&self.content)).then(|| record.facts.clone()),
+            Origin::Unrecorded | Origin::Unknown => {
+                let text = std::str::from_utf8(&self.content).ok()?;
+                Certificate::decode(text, None).ok().as_ref().map(Facts::of)
+            }
+            Origin::Misplaced => None,
+        }
+    }
+
+    /// The grants that we gave on it.
+    pub(super) fn grants(&self) -> Grants {
+        match &self.origin {
+            Origin::Recorded(record) => record.grants.clone(),
+            Origin::Unrecorded | Origin::Unknown | Origin::Misplaced => Grants::new(),
+        }
+    }
+
+    /// The permissions that it has; `None` on a file system without access control lists.
+    pub(super) fn access_list(&self) -> Result<Option<AccessList>, Errno> {
+        match attribute::get(&self.fd, acl::ATTRIBUTE) {
+            Ok(Some(value)) => AccessList::decode(&value).map(Some).ok_or(Errno::INVAL),
+            Ok(None) => Ok(Some(AccessList::from_mode(self.stat.st_mode))),
+            Err(Errno::OPNOTSUPP) => Ok(None),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    /// Who may read it, for a new file that takes its place: that one belongs to our own group.
+    pub(super) fn readers(&self) -> Result<AccessList, Errno> {
+        if matches!(self.origin, Origin::Unknown | Origin::Misplaced) {
+            return Ok(AccessList::from_mode(PRIVATE));
+        }
+        let list = self.access_list()?;
+        let mut list = list.unwrap_or_else(|| AccessList::from_mode(self.stat.st_mode));
+        if self.stat.st_gid != getegid().as_raw() {
+            list.name_owning_group(self.stat.st_gid);
+        }
+        Ok(list)
+    }
+
+    /// Whether it has a second name.
+    pub(super) fn is_shared(&self) -> bool {
+        self.stat.st_nlink > 1
+    }
+
+    /// Puts the permissions right, in place. Nothing is changed when the file has a second name, as it would
+    /// change under that name too, or when it could be another certificate's.
+    pub(super) fn put_right(&self, wanted: &Grants) -> Result<Access, Errno> {
+        let Some(list) = self.access_list()? else {
+            // Without lists the mode is all there is, and chmod harms none.
+            let open_to_all = self.stat.st_mode & 0o007;
+            if open_to_all != 0 {
+                retry_on_intr(|| fchmod(&self.fd, Mode::from_raw_mode(self.stat.st_mode & 0o770)))?;
+            }
+            return Ok(if wanted.is_empty() { Access::from_change(open_to_all != 0) } else { Access::Unsupported });
+        };
+        let recorded = self.grants();
+        let permissions = reconcile(&list, &recorded, wanted);
+        if permissions.list == list && permissions.ours == recorded {
+            return Ok(Access::Right);
+        }
+        if self.is_shared() || matches!(self.origin, Origin::Unknown | Origin::Misplaced) {
+            return Ok(Access::Unsure);
+        }
+        // Whatever the moment of a crash, no grant of ours is without its record.
+        let mut either = permissions.ours.clone();
+        either.extend(recorded.clone());
+        self.remember(&recorded, &either)?;
+        if permissions.list != list {
+            attribute::set(&self.fd, acl::ATTRIBUTE, &permissions.list.encode())?;
+        }
+        self.remember(&either, &permissions.ours)?;
+        Ok(Access::Repaired)
+    }
+
+    fn remember(&self, before: &Grants, grants: &Grants) -> Result<(), Errno> {
+        match &self.origin {
+            Origin::Recorded(record) if before != grants => {
+                let record = Record { grants: grants.clone(), ..record.clone() };
+                attribute::set(&self.fd, record::ATTRIBUTE, &record.encode())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How the permissions of a file were found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// As they should be.
+    Right,
+    /// They are as they should be now.
+    Repaired,
+    /// Wrong, and not to be changed on this very file: it must be written anew.
+    Unsure,
+    /// The file system cannot let the wanted accounts in.
+    Unsupported,
+}
+
+impl Access {
+    fn from_change(changed: bool) -> Self {
+        if changed { Self::Repaired } else { Self::Right }
+    }
+}
+
+fn read(file: &OwnedFd, size: usize) -> Result<Zeroizing<Vec<u8>>, Errno> {
+    // One byte more than there should be tells the end without another call, and nothing grows and leaves
+    // copies of a key behind.
+    let mut content = Zeroizing::new(vec![0; size + 1]);
+    let mut length = 0;
+    while length <= size {
+        match retry_on_intr(|| rustix::io::read(file, &mut content[length..]))? {
+            0 => break,
+            count => length += count,
+        }
+    }
+    content.truncate(length);
+    Ok(content)
+}

@@ -1,0 +1,181 @@
+//! Linux: one PEM file per version in a folder, a symbolic link to the one in use, POSIX access control lists.
+//!
+//! Everything is done relative to the open folder, by single names, so that no path is looked up twice. A thing
+//! gets its name when it is complete; a thing that is not ours is never touched.
+
+mod acl;
+mod attribute;
+mod directory;
+mod file;
+mod folder;
+mod grants;
+mod link;
+mod names;
+mod new_file;
+mod passage;
+mod readers;
+mod record;
+mod temporary;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use common::report::Installed;
+use common::settings::{ObservedCertificate, Version};
+use rustix::io::Errno;
+
+use super::{Placed, StoreError};
+use crate::certificate::{Certificate, CertificateError};
+use file::{Access, Kept};
+use folder::Folder;
+use grants::Grants;
+use names::Names;
+use new_file::Contents;
+use readers::Readers;
+use record::Facts;
+
+/// The store, open for one pass over all certificates. Many threads may use it at the same time.
+pub(crate) struct Store {
+    folders: HashMap<PathBuf, Result<Folder, StoreError>>,
+    names: Names,
+}
+
+impl Store {
+    /// Opens every folder once, creates what is missing, sweeps what a crash left and starts looking up the
+    /// accounts in `acls`. What is wrong with a folder is reported by the calls for its certificates.
+    pub(crate) fn open(certificates: &[ObservedCertificate]) -> Self {
+        let names = Names::look_up(certificates.iter().flat_map(|observed| observed.target.acls.clone()).collect());
+        let mut folders = HashMap::new();
+        for ObservedCertificate { target, .. } in certificates {
+            folders.entry(target.folder.clone()).or_insert_with_key(|path| Folder::open(path));
+        }
+        Self { folders, names }
+    }
+
+    /// What the link points to now; reads only. `None` when there is no link or its file is not whole.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be used, something that is not ours is in the way, or the system refuses to read.
+    pub(crate) fn current(&self, observed: &ObservedCertificate) -> Result<Option<Installed>, StoreError> {
+        let directory = &self.folder(observed)?.directory;
+        let base = observed.base_name();
+        let Some(name) = link::target(directory, &observed.link_name(), &base)? else { return Ok(None) };
+        let Some(version) = link::version_part(&name, &base).and_then(Version::parse) else { return Ok(None) };
+        let kept = Kept::open(directory, &name)?;
+        Ok(kept.and_then(|kept| kept.facts()).map(|facts| facts.installed(&version)))
+    }
+
+    /// Whether this version is in place and whole. Missing grants of ours are given again, access for everybody is
+    /// taken away. `None` when the file is missing or damaged and has to be written.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::current`]; and [`StoreError::AclUnsupported`], with what is in place.
+    pub(crate) fn find(&self, observed: &ObservedCertificate, version: &Version) -> Result<Option<Placed>, StoreError> {
+        let folder = self.folder(observed)?;
+        let name = file_name(observed, version);
+        let path = folder.directory.path.join(&name);
+        let Some(kept) = Kept::open(&folder.directory, &name)? else { return Ok(None) };
+        let Some(facts) = kept.facts() else { return Ok(None) };
+        let Readers { grants, mut warnings } =
+            Readers::find(&observed.target.acls, &self.names, folder, || kept.grants());
+        if kept.is_shared() {
+            warnings.push(shared(&path));
+        }
+        let access = kept.put_right(&grants).map_err(failed("change the permissions", &path))?;
+        let placed = Placed { installed: facts.installed(version), warnings };
+        match access {
+            Access::Right => Ok(Some(placed)),
+            Access::Repaired => {
+                log::info!("{}: permissions put right", path.display());
+                Ok(Some(placed))
+            }
+            Access::Unsure => Ok(None),
+            Access::Unsupported => Err(StoreError::AclUnsupported { path, placed: Box::new(placed) }),
+        }
+    }
+
+    /// Writes a version's file: complete and with its permissions before it gets its name. The link stays where it is.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::find`].
+    pub(crate) fn write(
+        &self,
+        observed: &ObservedCertificate,
+        version: &Version,
+        certificate: &Certificate,
+    ) -> Result<Placed, StoreError> {
+        let folder = self.folder(observed)?;
+        let name = file_name(observed, version);
+        let path = folder.directory.path.join(&name);
+        let previous = Kept::open(&folder.directory, &name)?;
+        let remembered = || match &previous {
+            Some(previous) => previous.grants(),
+            None => self.grants_of_current(observed, folder),
+        };
+        let Readers { grants, mut warnings } = Readers::find(&observed.target.acls, &self.names, folder, remembered);
+        if previous.as_ref().is_some_and(Kept::is_shared) {
+            warnings.push(shared(&path));
+        }
+        let encode_failed =
+            |cause: CertificateError| StoreError::Encode { path: path.clone(), reason: cause.to_string() };
+        let pem = certificate.to_pem().map_err(encode_failed)?;
+        let facts = Facts::of(certificate);
+        let placed = Placed { installed: facts.clone().installed(version), warnings };
+        let contents = Contents { pem: &pem, facts, wanted: &grants, previous: previous.as_ref() };
+        let is_supported = new_file::write(&folder.directory, &name, contents)?;
+        log::info!("{}: {}", path.display(), if previous.is_some() { "written anew" } else { "installed" });
+        if is_supported || grants.is_empty() {
+            Ok(placed)
+        } else {
+            Err(StoreError::AclUnsupported { path, placed: Box::new(placed) })
+        }
+    }
+
+    /// Lets the link point to this version, which is in place, by one rename. `false` when it did already.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::current`].
+    pub(crate) fn point(&self, observed: &ObservedCertificate, version: &Version) -> Result<bool, StoreError> {
+        let directory = &self.folder(observed)?.directory;
+        link::point(directory, &observed.link_name(), &observed.base_name(), &file_name(observed, version))
+    }
+
+    fn folder(&self, observed: &ObservedCertificate) -> Result<&Folder, StoreError> {
+        let path = &observed.target.folder;
+        match self.folders.get(path) {
+            Some(folder) => folder.as_ref().map_err(Clone::clone),
+            None => Err(failed("open the folder", path)(Errno::NOENT)),
+        }
+    }
+
+    /// What we granted on the file that the link points to, for when the name service does not answer.
+    fn grants_of_current(&self, observed: &ObservedCertificate, folder: &Folder) -> Grants {
+        let target = link::target(&folder.directory, &observed.link_name(), &observed.base_name());
+        let kept = target.ok().flatten().and_then(|name| Kept::open(&folder.directory, &name).ok().flatten());
+        kept.map(|kept| kept.grants()).unwrap_or_default()
+    }
+}
+
+/// `<vault>.<certificate>.<version>`.
+fn file_name(observed: &ObservedCertificate, version: &Version) -> String {
+    format!("{}.{}", observed.base_name(), version.as_str())
+}
+
+fn shared(path: &Path) -> String {
+    format!(
+        "{} has a second name (a hard link), which keeps its key and its readers: find it with find -samefile and remove it",
+        path.display()
+    )
+}
+
+/// Turns the system's error number into an error that says what was tried, and with what.
+fn failed(action: &'static str, path: &Path) -> impl Fn(Errno) -> StoreError {
+    move |cause| StoreError::System { action, path: path.to_owned(), code: cause.raw_os_error() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! Writing the file of a version: complete, with its permissions, and on the disk before it gets its name.
+
+use std::io::Write;
+use std::path::Path;
+
+use openssl::sha::sha256;
+use rustix::fs::{fstat, fsync};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::process::geteuid;
+
+use super::acl::{self, AccessList};
+use super::directory::Directory;
+use super::file::{Kept, PRIVATE};
+use super::grants::{Grants, reconcile};
+use super::record::{self, Facts, Record};
+use super::temporary::Temporary;
+use super::{StoreError, attribute, failed};
+
+/// What goes into a file.
+pub(super) struct Contents<'a> {
+    pub(super) pem: &'a [u8],
+    pub(super) facts: Facts,
+    pub(super) wanted: &'a Grants,
+    /// The damaged file in its place, whose further readers stay.
+    pub(super) previous: Option<&'a Kept>,
+}
+
+/// Writes a file, in place of one that has its name. Says whether the file system could let the wanted
+/// accounts in.
+pub(super) fn write(folder: &Directory, name: &str, contents: Contents<'_>) -> Result<bool, StoreError> {
+    let path = folder.path.join(name);
+    let (unfinished, mut file) = Temporary::file(folder).map_err(failed("create the file", &path))?;
+    refuse_if_open(&file, &path)?;
+    let write = file.write_all(contents.pem);
+    write.map_err(|cause| failed("write the file", &path)(Errno::from_io_error(&cause).unwrap_or(Errno::IO)))?;
+
+    let (list, recorded) = match contents.previous {
+        Some(previous) => (previous.readers().map_err(failed("read the permissions", &path))?, previous.grants()),
+        None => (AccessList::from_mode(PRIVATE), Grants::new()),
+    };
+    let permissions = reconcile(&list, &recorded, contents.wanted);
+    let record =
+        Record { name: name.to_owned(), digest: sha256(contents.pem), facts: contents.facts, grants: permissions.ours };
+    match attribute::set(&file, record::ATTRIBUTE, &record.encode()) {
+        Ok(()) | Err(Errno::OPNOTSUPP) => {}
+        Err(cause) => return Err(failed("write the record of the file", &path)(cause)),
+    }
+    // Even without grants of ours: what the folder passes on to new files is not for a key.
+    let is_supported = match attribute::get(&file, acl::ATTRIBUTE) {
+        Ok(None) if permissions.list == AccessList::from_mode(PRIVATE) => true,
+        Ok(_) => {
+            let written = attribute::set(&file, acl::ATTRIBUTE, &permissions.list.encode());
+            written.map_err(failed("write the access control list", &path))?;
+            true
+        }
+        Err(Errno::OPNOTSUPP) => false,
+        Err(cause) => return Err(failed("read the access control list", &path)(cause)),
+    };
+
+    retry_on_intr(|| fsync(&file)).map_err(failed("bring the file to the disk", &path))?;
+    unfinished.install_as(name).map_err(failed("name the file", &path))?;
+    retry_on_intr(|| fsync(&folder.fd)).map_err(failed("bring the folder to the disk", &folder.path))?;
+    Ok(is_supported)
+}
+
+/// Before a key is written: some file systems (FAT, a network's) know no owners or modes, or better ones.
+fn refuse_if_open(file: &std::fs::File, path: &Path) -> Result<(), StoreError> {
+    let stat = fstat(file).map_err(failed("look at the file", path))?;
+    let refused = |found: String| Err(StoreError::NotPrivate { path: path.to_owned(), found });
+    if stat.st_mode & 0o077 != 0 {
+        return refused(format!("a new file has mode {:03o} here", stat.st_mode & 0o777));
+    }
+    if stat.st_uid != geteuid().as_raw() {
+        return refused(format!("a new file belongs to user {} here", stat.st_uid));
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! A directory on the way to the files, and whether a listed account gets through it.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use common::settings::Acl;
+use rustix::fs::{Stat, fstat};
+use rustix::io::Errno;
+
+use super::acl::{self, AccessList, Holder, Owner, Subject, TRAVERSE};
+use super::attribute;
+use super::directory::{Directory, owner};
+
+/// A directory that the walk went through.
+pub(super) struct Passage {
+    path: PathBuf,
+    owner: Owner,
+    list: AccessList,
+    /// Open only when this service created the directory and may let accounts through.
+    ours: Option<Directory>,
+}
+
+impl Passage {
+    /// Looks at a directory; `created` when this very pass created it.
+    pub(super) fn new(path: &Path, place: &OwnedFd, stat: &Stat, created: bool) -> Self {
+        let directory = Directory::open(path.to_owned(), place).ok();
+        let list = directory
+            .as_ref()
+            .map_or_else(|| AccessList::from_mode(stat.st_mode), |directory| directory.access_list(stat));
+        let ours = directory.filter(|directory| created || directory.is_marked(stat));
+        Self { path: path.to_owned(), owner: owner(stat), list, ours }
+    }
+
+    /// Sees to it that the account can pass. Says what keeps it out when that is somebody else's directory.
+    pub(super) fn let_through(&self, account: &Acl, holder: Holder, subject: &Subject) -> Option<String> {
+        if self.list.allows(self.owner, subject, TRAVERSE) {
+            return None;
+        }
+        let (option, name) = match account {
+            Acl::User(name) => ("u", name),
+            Acl::Group(name) => ("g", name),
+        };
+        let path = self.path.display();
+        let hint = format!("run setfacl -m '{option}:{name}:x' '{path}'");
+        let Some(directory) = &self.ours else {
+            return Some(format!("{account} cannot reach the file, {path} keeps it out: {hint}"));
+        };
+        match open_for(directory, holder, subject) {
+            Ok(false) => None,
+            Ok(true) => {
+                log::info!("{path}: {account} may pass through it now");
+                None
+            }
+            Err(cause) => Some(format!(
+                "{account} cannot reach the file, {path} keeps it out and cannot be changed ({cause}): {hint}"
+            )),
+        }
+    }
+}
+
+/// Says whether the list had to change: it may have since the walk.
+fn open_for(directory: &Directory, holder: Holder, subject: &Subject) -> Result<bool, Errno> {
+    let stat = fstat(&directory.fd)?;
+    let mut list = directory.access_list(&stat);
+    if list.allows(owner(&stat), subject, TRAVERSE) {
+        return Ok(false);
+    }
+    list.grant(holder, TRAVERSE);
+    attribute::set(&directory.fd, acl::ATTRIBUTE, &list.encode())?;
+    Ok(true)
+}

@@ -1,0 +1,169 @@
+//! What is remembered with a certificate's file, as an extended attribute of it: by which digest a later pass
+//! knows that the file is whole without decoding it, and which grants are ours.
+
+use std::fmt::Write;
+
+use common::report::Installed;
+use common::settings::Version;
+use jiff::Timestamp;
+
+use super::acl::Holder;
+use super::grants::Grants;
+use crate::certificate::Certificate;
+
+/// The extended attribute. Only those who may write the file can change it.
+pub(super) const ATTRIBUTE: &str = "user.akvvm.record";
+/// First line of the record; another number is another form, which this version takes for no record.
+const HEADER: &str = "akvvm 1";
+
+/// A certificate's file as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    /// The name of the file, `<vault>.<certificate>.<version>`: whoever may rename files in the folder must not
+    /// pass one key off as another, which has other readers.
+    pub(super) name: String,
+    /// SHA-256 of the file's content.
+    pub(super) digest: [u8; 32],
+    pub(super) facts: Facts,
+    pub(super) grants: Grants,
+}
+
+/// What a report says about a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// SHA-1 of the leaf, 40 upper-case hexadecimal digits.
+    pub(super) thumbprint: String,
+    pub(super) not_before: Timestamp,
+    pub(super) not_after: Timestamp,
+}
+
+impl Facts {
+    pub(super) fn of(certificate: &Certificate) -> Self {
+        Self {
+            thumbprint: certificate.thumbprint().to_owned(),
+            not_before: certificate.not_before(),
+            not_after: certificate.not_after(),
+        }
+    }
+
+    pub(super) fn installed(self, version: &Version) -> Installed {
+        let Self { thumbprint, not_before, not_after } = self;
+        Installed { version: version.clone(), thumbprint, not_before, not_after }
+    }
+}
+
+impl Record {
+    /// The attribute's value: lines of text, so that an administrator can read it (`getfattr -d`).
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let Facts { thumbprint, not_before, not_after } = &self.facts;
+        let mut text = format!("{HEADER}\nname {}\nsha256 ", self.name);
+        for byte in self.digest {
+            let _ = write!(text, "{byte:02x}");
+        }
+        let _ = write!(text, "\nthumbprint {thumbprint}\nvalid {} {}\n", not_before.as_second(), not_after.as_second());
+        for (holder, name) in &self.grants {
+            let _ = match holder {
+                Holder::User(id) => writeln!(text, "user {id} {name}"),
+                Holder::Group(id) => writeln!(text, "group {id} {name}"),
+            };
+        }
+        text.into_bytes()
+    }
+
+    /// Reads the attribute's value. `None` when it is anything else than what [`Record::encode`] writes.
+    pub(super) fn decode(value: &[u8]) -> Option<Self> {
+        let mut lines = std::str::from_utf8(value).ok()?.strip_suffix('\n')?.split('\n');
+        if lines.next()? != HEADER {
+            return None;
+        }
+        let file_name = lines.next()?.strip_prefix("name ")?.to_owned();
+        let digest = digest(lines.next()?.strip_prefix("sha256 ")?)?;
+        let thumbprint = lines.next()?.strip_prefix("thumbprint ")?;
+        if thumbprint.len() != 40 || !thumbprint.bytes().all(|c| matches!(c, b'0'..=b'9' | b'A'..=b'F')) {
+            return None;
+        }
+        let (not_before, not_after) = lines.next()?.strip_prefix("valid ")?.split_once(' ')?;
+        let time = |seconds: &str| Timestamp::from_second(seconds.parse().ok()?).ok();
+        let facts =
+            Facts { thumbprint: thumbprint.to_owned(), not_before: time(not_before)?, not_after: time(not_after)? };
+        let mut grants = Grants::new();
+        for line in lines {
+            let (kind, rest) = line.split_once(' ')?;
+            let (id, name) = rest.split_once(' ')?;
+            let holder = match kind {
+                "user" => Holder::User(id.parse().ok()?),
+                "group" => Holder::Group(id.parse().ok()?),
+                _ => return None,
+            };
+            grants.insert(holder, name.to_owned());
+        }
+        Some(Self { name: file_name, digest, facts, grants })
+    }
+}
+
+fn digest(text: &str) -> Option<[u8; 32]> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let mut digest = [0; 32];
+    if pairs.len() != digest.len() || !rest.is_empty() {
+        return None;
+    }
+    for (byte, pair) in digest.iter_mut().zip(pairs) {
+        let digit = |c: u8| char::from(c).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            name: "contoso.web.0123".into(),
+            digest: std::array::from_fn(|i| i as u8 * 8),
+            facts: Facts {
+                thumbprint: "0123456789ABCDEF0123456789ABCDEF01234567".into(),
+                not_before: Timestamp::from_second(-5).unwrap(),
+                not_after: Timestamp::from_second(1_900_000_000).unwrap(),
+            },
+            grants: [(Holder::User(33), "CORP\\web app"), (Holder::Group(50), "ops")]
+                .map(|(holder, name)| (holder, name.to_owned()))
+                .into(),
+        }
+    }
+
+    #[test]
+    fn reads_what_it_writes() {
+        assert_eq!(Record::decode(&record().encode()), Some(record()));
+        let without_grants = Record { grants: Grants::new(), ..record() };
+        assert_eq!(Record::decode(&without_grants.encode()), Some(without_grants));
+    }
+
+    #[test]
+    fn takes_anything_else_for_no_record() {
+        let whole = record().encode();
+        for cut in 0..whole.len() {
+            // Without its last lines a record is one with fewer grants; without its last character it is none.
+            let prefix = &whole[..cut];
+            assert!(Record::decode(prefix).is_none() || prefix.ends_with(b"\n"), "{cut}");
+        }
+        let text = String::from_utf8(whole).unwrap();
+        for (from, to) in [
+            ("akvvm 1", "akvvm 2"),
+            ("name ", "named "),
+            ("sha256 0008", "sha256 000g"),
+            ("sha256 0008", "sha256 08"),
+            ("thumbprint 0123456789A", "thumbprint 0123456789a"),
+            ("valid -5", "valid never"),
+            ("1900000000", "99999999999999"),
+            ("user 33", "user -1"),
+            ("user 33", "owner 33"),
+        ] {
+            assert!(text.contains(from));
+            assert_eq!(Record::decode(text.replacen(from, to, 1).as_bytes()), None, "{from} -> {to}");
+        }
+        assert_eq!(Record::decode(b"\xff\n"), None);
+    }
+}

@@ -1,0 +1,138 @@
+//! The way to the folder: created, walked, refused.
+
+use std::os::unix::fs::{chown, symlink};
+
+use super::*;
+
+fn refusal(observed: &ObservedCertificate) -> StoreError {
+    Store::open(std::slice::from_ref(observed)).write(observed, &version(NEW), &certificate()).unwrap_err()
+}
+
+#[test]
+fn parents_are_created_for_all_and_the_last_folder_for_root() {
+    let world = World::new();
+    let observed = world.observed_in(&world.path("a/b/c"), &[]);
+    install(&observed, NEW);
+    assert_eq!([mode(&world.path("a")), mode(&world.path("a/b")), mode(&world.path("a/b/c"))], [0o755, 0o755, 0o700]);
+    assert_eq!((names(&world.path("a")).len(), names(&world.path("a/b")).len()), (1, 1), "nothing unfinished is left");
+}
+
+#[test]
+fn a_directory_that_a_crash_left_unfinished_does_not_stay() {
+    let world = World::new();
+    fs::create_dir(world.path("a")).unwrap();
+    fs::create_dir(world.path("a/.akv-0123456789abcdef.tmp")).unwrap();
+    install(&world.observed_in(&world.path("a/b"), &[]), NEW);
+    assert_eq!(names(&world.path("a")), ["b"]);
+}
+
+#[test]
+fn a_folder_that_is_removed_between_passes_comes_back() {
+    let world = World::new();
+    let observed = world.observed(&[user(ALICE)]);
+    install(&observed, NEW);
+    fs::remove_dir_all(world.store()).unwrap();
+    assert_eq!(find(&observed, NEW).unwrap(), None);
+    install(&observed, NEW);
+    assert_eq!(mode(&world.store()), 0o710, "mode 700 and an entry for the listed account");
+}
+
+#[test]
+fn a_folder_that_is_removed_within_a_pass_is_an_error_that_names_it() {
+    let world = World::new();
+    let observed = world.observed(&[]);
+    let store = Store::open(std::slice::from_ref(&observed));
+    fs::remove_dir(world.store()).unwrap();
+    let error = store.write(&observed, &version(NEW), &certificate()).unwrap_err().to_string();
+    assert!(error.contains("/store/contoso.web.") && error.contains("next poll"), "{error}");
+}
+
+#[test]
+fn links_of_root_lead_to_the_folder() {
+    let world = World::new();
+    fs::create_dir_all(world.path("real/deep")).unwrap();
+    fs::create_dir(world.path("side")).unwrap();
+    symlink("../real/./deep", world.path("side/relative")).unwrap();
+    symlink(world.path("side/relative"), world.path("absolute")).unwrap();
+    symlink("real/new", world.path("dangling")).unwrap();
+    install(&world.observed_in(&world.path("absolute/store"), &[]), NEW);
+    install(&world.observed_in(&world.path("dangling"), &[]), NEW);
+    assert_eq!(names(&world.path("real/deep/store")).len(), 2);
+    assert_eq!(names(&world.path("real/new")).len(), 2);
+}
+
+#[test]
+fn links_that_lead_in_a_circle_are_refused() {
+    let world = World::new();
+    symlink("two", world.path("one")).unwrap();
+    symlink("one", world.path("two")).unwrap();
+    let error = refusal(&world.observed_in(&world.path("one/store"), &[]));
+    assert!(matches!(error, StoreError::Unsafe { .. }), "{error}");
+}
+
+#[test]
+fn links_that_somebody_else_may_swap_are_refused() {
+    let world = World::new();
+    let elsewhere = world.path("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    for directory_mode in [0o775, 0o757, 0o1777] {
+        let directory = world.path(&format!("mode{directory_mode:o}"));
+        fs::create_dir(&directory).unwrap();
+        symlink(&elsewhere, directory.join("link")).unwrap();
+        fs::set_permissions(&directory, Permissions::from_mode(directory_mode)).unwrap();
+        let error = refusal(&world.observed_in(&directory.join("link"), &[]));
+        assert!(matches!(&error, StoreError::Unsafe { path, .. } if *path == directory.join("link")), "{error}");
+    }
+    if is_root() {
+        let home = world.path("home");
+        fs::create_dir(&home).unwrap();
+        chown(&home, Some(ALICE), None).unwrap();
+        symlink(&elsewhere, home.join("of_root")).unwrap();
+        symlink(&elsewhere, world.path("of_alice")).unwrap();
+        std::os::unix::fs::lchown(world.path("of_alice"), Some(ALICE), None).unwrap();
+        for path in [home.join("of_root"), world.path("of_alice"), world.path("of_alice/store")] {
+            let error = refusal(&world.observed_in(&path, &[]));
+            assert!(matches!(error, StoreError::Unsafe { .. }), "{error}");
+        }
+    }
+    assert_eq!(names(&elsewhere), Vec::<String>::new());
+}
+
+#[test]
+fn the_folder_of_another_user_is_used_and_left_as_it_is() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    fs::create_dir(world.store()).unwrap();
+    fs::set_permissions(world.store(), Permissions::from_mode(0o700)).unwrap();
+    chown(world.store(), Some(ALICE), Some(ALICE)).unwrap();
+    let observed = world.observed(&[user(ALICE), user(BOB)]);
+    let placed = install(&observed, NEW);
+    assert_eq!((mode(&world.store()), fs::metadata(world.store()).unwrap().uid()), (0o700, ALICE));
+    assert_eq!(mode(&file(&world, NEW)), 0o640);
+    assert!(read_as(ALICE, ALICE, &link(&world)).is_some() && read_as(BOB, BOB, &link(&world)).is_none());
+    let [warning] = &placed.warnings[..] else { panic!("{:?}", placed.warnings) };
+    assert!(warning.contains(&format!("user {BOB}")) && warning.contains(world.store().to_str().unwrap()), "{warning}");
+    assert!(warning.contains("setfacl -m"), "{warning}");
+}
+
+#[test]
+fn a_file_in_place_of_a_folder_is_named() {
+    let world = World::new();
+    fs::write(world.path("file"), "").unwrap();
+    for path in ["file", "file/store"] {
+        let error = refusal(&world.observed_in(&world.path(path), &[]));
+        assert!(matches!(&error, StoreError::Foreign { path, .. } if *path == world.path("file")), "{error}");
+    }
+}
+
+#[test]
+fn the_trouble_of_one_folder_is_not_the_trouble_of_another() {
+    let world = World::new();
+    fs::write(world.path("file"), "").unwrap();
+    let all = [world.observed_in(&world.path("file"), &[]), world.observed(&[])];
+    let store = Store::open(&all);
+    assert!(store.current(&all[0]).is_err());
+    store.write(&all[1], &version(NEW), &certificate()).unwrap();
+}

@@ -1,0 +1,84 @@
+//! File systems that cannot do everything, mounted for a test.
+
+use super::*;
+
+/// A file system on the store's folder, unmounted in the end.
+struct Mount<'a>(&'a World);
+
+impl<'a> Mount<'a> {
+    fn new(world: &'a World, arguments: &[&str]) -> Self {
+        fs::create_dir(world.store()).unwrap();
+        run("mount", &[arguments, &["none", world.store().to_str().unwrap()]].concat());
+        Self(world)
+    }
+}
+
+impl Drop for Mount<'_> {
+    fn drop(&mut self) {
+        run("umount", &["-l", self.0.store().to_str().unwrap()]);
+    }
+}
+
+#[test]
+fn without_access_control_lists_the_file_is_for_root_and_the_failure_is_told() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let _mount = Mount::new(&world, &["-t", "ramfs", "-o", "mode=755"]);
+    let observed = world.observed(&[user(ALICE)]);
+    let store = Store::open(std::slice::from_ref(&observed));
+    let error = store.write(&observed, &version(NEW), &certificate()).unwrap_err();
+    let StoreError::AclUnsupported { path, placed } = &error else { panic!("{error}") };
+    assert_eq!(*path, file(&world, NEW));
+    assert!(store.point(&observed, &version(NEW)).unwrap());
+    assert_eq!(mode(&file(&world, NEW)), 0o600);
+    let before = state(&world.store());
+    let error = find(&observed, NEW).unwrap_err();
+    assert!(matches!(&error, StoreError::AclUnsupported { placed: again, .. } if again == placed), "{error}");
+    assert!(error.to_string().contains("ext4"), "{error}");
+    assert_eq!(state(&world.store()), before);
+
+    let for_root = world.observed(&[]);
+    assert_eq!(find(&for_root, NEW).unwrap().unwrap().installed, placed.installed, "decoded: no record is kept here");
+    fs::set_permissions(file(&world, NEW), Permissions::from_mode(0o644)).unwrap();
+    find(&for_root, NEW).unwrap().unwrap();
+    assert_eq!(mode(&file(&world, NEW)), 0o640);
+}
+
+#[test]
+fn a_full_disk_leaves_the_old_certificate_and_nothing_half_written() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let _mount = Mount::new(&world, &["-t", "tmpfs", "-o", "mode=755,size=64k"]);
+    let observed = world.observed(&[user(ALICE)]);
+    let placed = install(&observed, OLD);
+    let filling = world.store().join("filling");
+    fs::write(&filling, vec![0; 256 * 1024]).unwrap_err();
+    let before = names(&world.store());
+    let store = Store::open(std::slice::from_ref(&observed));
+    let error = store.write(&observed, &version(NEW), &certificate()).unwrap_err().to_string();
+    assert!(error.contains(NEW) && error.contains("No space left") && error.contains("free some space"), "{error}");
+    assert_eq!(names(&world.store()), before);
+    assert_eq!(store.current(&observed).unwrap(), Some(placed.installed));
+    fs::remove_file(filling).unwrap();
+    store.write(&observed, &version(NEW), &certificate()).unwrap();
+}
+
+#[test]
+fn a_read_only_file_system_is_named() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let _mount = Mount::new(&world, &["-t", "tmpfs", "-o", "mode=755"]);
+    let observed = world.observed(&[]);
+    install(&observed, OLD);
+    run("mount", &["-o", "remount,ro", world.store().to_str().unwrap()]);
+    assert!(find(&observed, OLD).unwrap().is_some(), "reading goes on");
+    let store = Store::open(std::slice::from_ref(&observed));
+    let error = store.write(&observed, &version(NEW), &certificate()).unwrap_err().to_string();
+    assert!(error.contains("Read-only") && error.contains("restart the service"), "{error}");
+}
