@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+pub mod agent;
 pub mod azure;
 pub mod bundle;
 mod der;

@@ -11,7 +11,7 @@ use std::io::Write;
 use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -263,12 +263,5 @@ impl Drop for World {
 fn append(path: &Path, line: &str) -> Result<()> {
     let file = fs::OpenOptions::new().append(true).open(path);
     file.and_then(|mut file| file.write_all(line.as_bytes()))
-        .with_context(|| path.display().to_string())
-}
-
-/// Makes a folder with this mode.
-pub(crate) fn create_folder(path: &Path, mode: u32) -> Result<()> {
-    fs::create_dir_all(path).with_context(|| path.display().to_string())?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
         .with_context(|| path.display().to_string())
 }
