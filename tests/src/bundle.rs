@@ -103,6 +103,14 @@ impl Bundle {
                 Part::Text(_) => {}
             }
         }
+        if form.wrong_local_key_id {
+            let marks = ders.iter_mut().filter_map(|(_, leaf)| leaf.as_mut());
+            let mut marks: Vec<&mut bool> = marks.collect();
+            let last = marks.len().saturating_sub(1);
+            for (at, mark) in marks.iter_mut().enumerate() {
+                **mark = at == last;
+            }
+        }
         let bags = ders.iter().map(|(der, leaf)| match leaf {
             None => Bag::Key(der),
             Some(leaf) => Bag::Certificate(der, *leaf),

@@ -244,7 +244,9 @@ pub(crate) fn read(
 /// Fills in host, path and query from the target and the Host header.
 fn locate(request: &mut Request) {
     let target = request.target.clone();
-    let (authority, rest) = match target.split_once("://") {
+    // An origin-form target starts with a slash, and may well hold "://" in its query.
+    let absolute = target.split_once("://");
+    let (authority, rest) = match absolute.filter(|_| !target.starts_with('/')) {
         Some((_, rest)) => match rest.find('/') {
             Some(slash) => (rest[..slash].to_owned(), &rest[slash..]),
             None => (rest.to_owned(), "/"),

@@ -26,6 +26,7 @@ pub mod azure;
 pub mod bundle;
 mod der;
 pub mod fault;
+pub mod hostile;
 pub mod http;
 pub mod identity;
 pub mod imds;

@@ -85,6 +85,10 @@ pub struct Pfx {
     pub password: EmptyPassword,
     /// Written in place of every iteration count, while the true ones are used: a count that lies.
     pub claimed_iterations: Option<i64>,
+    /// The friendly name in the key's bag, which may hold anything.
+    pub friendly_name: &'static str,
+    /// Marks the last certificate as the key's own (by localKeyID) instead of the one that fits.
+    pub wrong_local_key_id: bool,
 }
 
 impl Pfx {
@@ -97,6 +101,8 @@ impl Pfx {
         mac_iterations: 2000,
         password: EmptyPassword::Terminated,
         claimed_iterations: None,
+        friendly_name: "{7F3A0C1E-52D4-4B0E-9A57-1F1D6E1B2C3D}",
+        wrong_local_key_id: false,
     };
     /// An older import: certificates with RC2-40 and a MAC of a single round.
     pub const LEGACY: Self = Self {
@@ -137,10 +143,10 @@ pub(crate) fn write(form: &Pfx, bags: &[Bag<'_>]) -> Result<Vec<u8>> {
     }
     let mut parts = Vec::new();
     if !keys.is_empty() {
-        parts.push(data(&sequence(&keys)));
+        parts.push(data(&contents(&keys)));
     }
     if !certificates.is_empty() {
-        parts.push(encrypted_data(form, &sequence(&certificates))?);
+        parts.push(encrypted_data(form, &contents(&certificates))?);
     }
     close(form, &parts)
 }
@@ -168,9 +174,14 @@ pub(crate) fn encrypted_data(form: &Pfx, content: &[u8]) -> Result<Vec<u8>> {
     Ok(sequence(&[oid(ENCRYPTED_DATA), explicit(0, &encrypted)]))
 }
 
+/// SafeContents: bags one after the other.
+pub(crate) fn contents(bags: &[Vec<u8>]) -> Vec<u8> {
+    sequence(bags)
+}
+
 /// A bag that holds nothing but bags.
 pub(crate) fn nested_bag(bags: &[Vec<u8>]) -> Vec<u8> {
-    sequence(&[oid(SAFE_CONTENTS_BAG), explicit(0, &sequence(bags))])
+    sequence(&[oid(SAFE_CONTENTS_BAG), explicit(0, &contents(bags))])
 }
 
 /// A bag with one certificate, marked as the key's own when `leaf`.
@@ -190,10 +201,7 @@ pub(crate) fn key_bag(form: &Pfx, pkcs8: &[u8]) -> Result<Vec<u8>> {
     let provider = "Microsoft Enhanced RSA and AES Cryptographic Provider";
     let attributes = set(&[
         attribute(LOCAL_KEY_ID, octets(&[1, 0, 0, 0])),
-        attribute(
-            FRIENDLY_NAME,
-            bmp_string("{7F3A0C1E-52D4-4B0E-9A57-1F1D6E1B2C3D}"),
-        ),
+        attribute(FRIENDLY_NAME, bmp_string(form.friendly_name)),
         attribute(PROVIDER_NAME, bmp_string(provider)),
     ]);
     Ok(sequence(&[

@@ -97,6 +97,8 @@ fn ec_key(curve: Nid) -> Result<PKey<Private>> {
 pub struct Authority {
     /// Root first, the one that issues last.
     chain: Vec<(X509, PKey<Private>)>,
+    /// Whether certificates carry the identifiers of subject key and authority key.
+    key_identifiers: bool,
 }
 
 impl Authority {
@@ -107,6 +109,21 @@ impl Authority {
 
     /// As [`Self::new`], with keys of another kind.
     pub fn with_keys(name: &str, intermediates: usize, kind: KeyKind) -> Result<Self> {
+        Self::build(name, intermediates, kind, true)
+    }
+
+    /// As [`Self::new`], but no certificate says by an identifier which key it has or which one signed it: chains
+    /// can be found by names and signatures only.
+    pub fn without_key_identifiers(name: &str, intermediates: usize) -> Result<Self> {
+        Self::build(name, intermediates, KeyKind::P256, false)
+    }
+
+    fn build(
+        name: &str,
+        intermediates: usize,
+        kind: KeyKind,
+        key_identifiers: bool,
+    ) -> Result<Self> {
         let mut chain: Vec<(X509, PKey<Private>)> = Vec::new();
         for level in 0..=intermediates {
             let subject = match level {
@@ -118,6 +135,7 @@ impl Authority {
                 subject: &subject,
                 names: &[],
                 authority: true,
+                key_identifiers,
                 serial: None,
                 not_before: SystemTime::now() - DAY,
                 not_after: SystemTime::now() + 3650 * DAY,
@@ -125,7 +143,10 @@ impl Authority {
             let certificate = sign(&plan, &key, chain.last())?;
             chain.push((certificate, key));
         }
-        Ok(Self { chain })
+        Ok(Self {
+            chain,
+            key_identifiers,
+        })
     }
 
     /// The self-signed certificate at the top.
@@ -153,6 +174,7 @@ impl Authority {
             subject: &subject,
             names: &[],
             authority: true,
+            key_identifiers: self.key_identifiers,
             serial: None,
             not_before: SystemTime::now() - DAY,
             not_after: SystemTime::now() + 3650 * DAY,
@@ -168,7 +190,7 @@ impl Authority {
 
     /// Issues a certificate for a key that exists already.
     pub fn issue_for(&self, request: &Request, key: PKey<Private>) -> Result<Issued> {
-        let leaf = sign(&request.plan(), &key, self.chain.last())?;
+        let leaf = sign(&request.plan(self.key_identifiers), &key, self.chain.last())?;
         Ok(Issued {
             key,
             leaf,
@@ -237,7 +259,7 @@ impl Request {
     /// Signed by its own key, with no authority: what a hurried administrator makes.
     pub fn self_signed(&self) -> Result<Issued> {
         let key = self.key.generate()?;
-        let leaf = sign(&self.plan(), &key, None)?;
+        let leaf = sign(&self.plan(true), &key, None)?;
         Ok(Issued {
             key,
             leaf,
@@ -246,11 +268,12 @@ impl Request {
         })
     }
 
-    fn plan(&self) -> Plan<'_> {
+    fn plan(&self, key_identifiers: bool) -> Plan<'_> {
         Plan {
             subject: self.names.first().map_or("", String::as_str),
             names: &self.names,
             authority: false,
+            key_identifiers,
             serial: self.serial,
             not_before: self.not_before,
             not_after: self.not_after,
@@ -306,6 +329,7 @@ struct Plan<'a> {
     subject: &'a str,
     names: &'a [String],
     authority: bool,
+    key_identifiers: bool,
     serial: Option<u64>,
     not_before: SystemTime,
     not_after: SystemTime,
@@ -338,13 +362,13 @@ fn sign(
     }
     let issuer_certificate = issuer.map(|(certificate, _)| &**certificate);
     let context = builder.x509v3_context(issuer_certificate, None);
-    let mut extensions = vec![SubjectKeyIdentifier::new().build(&context)?];
-    if issuer.is_some() {
-        extensions.push(
-            AuthorityKeyIdentifier::new()
-                .keyid(false)
-                .build(&builder.x509v3_context(issuer_certificate, None))?,
-        );
+    let mut extensions = Vec::new();
+    if plan.key_identifiers {
+        extensions.push(SubjectKeyIdentifier::new().build(&context)?);
+    }
+    if plan.key_identifiers && issuer.is_some() {
+        let mut identifier = AuthorityKeyIdentifier::new();
+        extensions.push(identifier.keyid(false).build(&context)?);
     }
     if plan.authority {
         extensions.push(BasicConstraints::new().critical().ca().build()?);
@@ -363,8 +387,9 @@ fn sign(
         for name in plan.names {
             names.dns(name);
         }
-        extensions.push(names.build(&builder.x509v3_context(issuer_certificate, None))?);
+        extensions.push(names.build(&context)?);
     }
+    drop(context);
     for extension in extensions {
         builder.append_extension(extension)?;
     }
