@@ -24,6 +24,8 @@
 pub mod agent;
 pub mod azure;
 pub mod bundle;
+pub mod catalogue;
+pub mod control;
 mod der;
 pub mod fault;
 pub mod hostile;

@@ -389,7 +389,6 @@ fn sign(
         }
         extensions.push(names.build(&context)?);
     }
-    drop(context);
     for extension in extensions {
         builder.append_extension(extension)?;
     }

@@ -132,7 +132,7 @@ fn a_local_key_id_can_mark_the_wrong_certificate() {
         let marks: Vec<bool> = certificates.map(|bag| bag.contains("localKeyID")).collect();
         marks
     };
-    assert_eq!(marked(&Pfx::KEY_VAULT)[0], true);
+    assert!(marked(&Pfx::KEY_VAULT)[0]);
     let lie = Pfx {
         wrong_local_key_id: true,
         friendly_name: "\u{1b}[2Jroot",
