@@ -19,7 +19,7 @@ use serde_json::Value;
 
 pub use command::{Run, Verb};
 pub use package::{Manifest, Version};
-pub use report::{Reported, Substatus};
+pub use report::{Reported, Substatus, judge};
 
 use command::Old;
 use folders::Folders;
