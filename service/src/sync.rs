@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use common::report::{Installed, Problem, Report, State};
 use common::settings::{ObservedCertificate, Settings};
@@ -111,9 +112,13 @@ fn connections(certificates: usize) -> usize {
 struct Queue {
     certificates: Vec<usize>,
     next: AtomicUsize,
-    /// The pause that the vault asked for; nothing more is asked of it in this pass.
-    throttled: Mutex<Option<VaultError>>,
+    /// Set when the vault asked for a pause; nothing more is asked of it in this pass.
+    throttled: Mutex<Option<Pause>>,
 }
+
+/// A pause that a vault asked for, perhaps of this length.
+#[derive(Clone, Copy)]
+struct Pause(Option<Duration>);
 
 impl Queue {
     fn take(&self) -> Option<usize> {
@@ -173,15 +178,17 @@ impl Pass<'_> {
         while !self.watch.stop.load(Ordering::Relaxed) {
             let Some(index) = queue.take() else { return };
             let observed = &self.settings.certificates[index];
-            let throttled = queue.throttled.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let throttled = *queue.throttled.lock().unwrap_or_else(PoisonError::into_inner);
             let result = match throttled {
-                Some(error) => Err(error.into()),
+                Some(Pause(retry_after)) => {
+                    Err(VaultError::Throttled { url: observed.url.to_string(), retry_after }.into())
+                }
                 None => {
                     catch_unwind(AssertUnwindSafe(|| self.bring_up_to_date(observed))).unwrap_or(Err(Error::Internal))
                 }
             };
-            if let Err(Error::Vault(error @ VaultError::Throttled { .. })) = &result {
-                *queue.throttled.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+            if let Err(Error::Vault(VaultError::Throttled { retry_after, .. })) = result {
+                *queue.throttled.lock().unwrap_or_else(PoisonError::into_inner) = Some(Pause(retry_after));
             }
             let outcome = self.outcome(index, observed, result);
             self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
@@ -221,6 +228,9 @@ impl Pass<'_> {
         match vault::secret(agent, &observed.url, &token) {
             Err(error) if error.is_stale_token() => {
                 let fresh = self.token(observed, Some(&token))?;
+                if Arc::ptr_eq(&fresh, &token) {
+                    return Err(error.into());
+                }
                 Ok(vault::secret(agent, &observed.url, &fresh)?)
             }
             result => Ok(result?),

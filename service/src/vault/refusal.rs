@@ -25,7 +25,7 @@ pub(crate) enum VaultError {
         /// The vault's own words, with object ids and addresses: for the local log only.
         text: String,
     },
-    #[error("{url}: the vault limits the number of requests (HTTP 429): its other certificates wait as well")]
+    #[error("{url}: the vault limits the number of requests (HTTP 429): all of its certificates wait for a while")]
     Throttled { url: String, retry_after: Option<Duration> },
     #[error("{url}: the vault is not available (HTTP {status})")]
     Unavailable { url: String, status: u16, retry_after: Option<Duration> },
@@ -109,7 +109,7 @@ impl Reason {
                 "there is no such secret: check the name, and whether the certificate was deleted (it can be recovered)"
             }
             Self::Unauthorized => {
-                "the vault did not accept the identity's token twice: is the vault in another tenant?"
+                "the vault accepted neither the identity's token nor a fresh one: is the vault in another tenant?"
             }
             Self::BadParameter => "the vault did not understand the request: check the name in the URL",
             Self::Other(_) => "the local log holds the vault's own text",
