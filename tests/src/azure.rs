@@ -41,11 +41,7 @@ impl Addresses {
     #[must_use]
     pub fn loopback() -> Self {
         let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self {
-            imds: free,
-            vault: free,
-            proxy: Some(free),
-        }
+        Self { imds: free, vault: free, proxy: Some(free) }
     }
 
     /// The same, with a proxy on a free port of the loopback.
@@ -103,18 +99,9 @@ impl Azure {
         let vaults = vault.address();
         let proxy = addresses.proxy.map(|address| {
             let shared = shared.clone();
-            Listener::start(address, move |connection| {
-                proxy::serve(&shared, connection, vaults)
-            })
+            Listener::start(address, move |connection| proxy::serve(&shared, connection, vaults))
         });
-        Ok(Self {
-            shared,
-            imds,
-            vault,
-            proxy: proxy.transpose()?,
-            root_pem,
-            folder,
-        })
+        Ok(Self { shared, imds, vault, proxy: proxy.transpose()?, root_pem, folder })
     }
 
     /// The root that clients must trust, in PEM.
@@ -157,12 +144,7 @@ impl Azure {
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {
         let ca = self.root_file().display().to_string();
-        let proxy = self.proxy_url().map(|url| {
-            vec![
-                ("HTTPS_PROXY".to_owned(), url),
-                ("SSL_CERT_FILE".to_owned(), ca),
-            ]
-        });
+        let proxy = self.proxy_url().map(|url| vec![("HTTPS_PROXY".to_owned(), url), ("SSL_CERT_FILE".to_owned(), ca)]);
         proxy.unwrap_or_default()
     }
 
@@ -187,18 +169,11 @@ impl Azure {
         let host = host_of(vault);
         let mut state = self.shared.lock();
         let vault = state.vaults.get_mut(&host);
-        Ok(look(vault.with_context(|| {
-            format!("{host}: no such vault; create it first")
-        })?))
+        Ok(look(vault.with_context(|| format!("{host}: no such vault; create it first"))?))
     }
 
     /// Looks at a secret or changes it. Fails when it never existed.
-    pub fn secret<T>(
-        &self,
-        vault: &str,
-        name: &str,
-        look: impl FnOnce(&mut Secret) -> T,
-    ) -> Result<T> {
+    pub fn secret<T>(&self, vault: &str, name: &str, look: impl FnOnce(&mut Secret) -> T) -> Result<T> {
         let found = self.vault(vault, |vault| vault.secret_mut(name).map(look))?;
         found.with_context(|| format!("{}: no secret {name}", host_of(vault)))
     }

@@ -94,10 +94,7 @@ pub enum Order {
 impl Order {
     /// The same with paths that mean the same in another process.
     pub fn with_absolute_paths(mut self) -> Result<Self> {
-        if let Self::Goal {
-            package, settings, ..
-        } = &mut self
-        {
+        if let Self::Goal { package, settings, .. } = &mut self {
             *package = std::path::absolute(&package)?;
             if let Some(settings) = settings {
                 *settings = std::path::absolute(&settings)?;
@@ -127,12 +124,7 @@ pub struct Console<'a> {
 impl<'a> Console<'a> {
     /// A console for `azure`, with an authority for the certificates that are asked for.
     pub fn new(azure: &'a Azure, agent: Agent) -> Result<Self> {
-        Ok(Self {
-            azure,
-            authority: Authority::new("Example", 1)?,
-            kinds: HashMap::new(),
-            agent,
-        })
+        Ok(Self { azure, authority: Authority::new("Example", 1)?, kinds: HashMap::new(), agent })
     }
 
     /// Carries out one order; answers the text to print.
@@ -157,8 +149,7 @@ impl<'a> Console<'a> {
                     true => Scope::Imds,
                     false => scope(name),
                 };
-                self.azure
-                    .fault(scope, how.fault(), times.map_or(Times::Always, Times::Next));
+                self.azure.fault(scope, how.fault(), times.map_or(Times::Always, Times::Next));
                 Ok(String::new())
             }
             Order::Repair { name } => {
@@ -173,11 +164,7 @@ impl<'a> Console<'a> {
             Order::Delete { name } => done(self.azure.delete(vault, &name)),
             Order::List => self.list(),
             Order::Requests => Ok(self.requests()),
-            Order::Goal {
-                package,
-                settings,
-                sequence,
-            } => {
+            Order::Goal { package, settings, sequence } => {
                 let goal = match settings {
                     Some(path) => {
                         let text = fs::read_to_string(&path);
@@ -189,10 +176,7 @@ impl<'a> Console<'a> {
                     None => Goal::without_settings(&package),
                 };
                 let outcome = self.agent.apply(&goal)?;
-                Ok(report(
-                    &outcome.runs,
-                    outcome.handler.as_ref().map(|handler| &handler.message),
-                ))
+                Ok(report(&outcome.runs, outcome.handler.as_ref().map(|handler| &handler.message)))
             }
             Order::Status => {
                 let status = self.agent.status()?;
@@ -207,10 +191,7 @@ impl<'a> Console<'a> {
             }
             Order::Remove => {
                 let outcome = self.agent.uninstall()?;
-                Ok(report(
-                    &outcome.runs,
-                    outcome.handler.as_ref().map(|handler| &handler.message),
-                ))
+                Ok(report(&outcome.runs, outcome.handler.as_ref().map(|handler| &handler.message)))
             }
         }
     }
@@ -240,8 +221,7 @@ impl<'a> Console<'a> {
     fn put(&mut self, vault: &str, name: &str, kind: Kind, dns: String) -> Result<String> {
         let bundle = kind.bundle(&self.authority, &dns)?;
         let version = self.azure.put(vault, name, bundle)?;
-        self.kinds
-            .insert((host_of(vault), name.to_owned()), (kind, dns));
+        self.kinds.insert((host_of(vault), name.to_owned()), (kind, dns));
         Ok(format!("{}/{version}\n", self.azure.url(vault, name)))
     }
 
@@ -277,9 +257,7 @@ impl<'a> Console<'a> {
         let mut text = String::new();
         for request in self.azure.requests() {
             let at = Timestamp::try_from(request.at).unwrap_or_default();
-            let status = request
-                .status
-                .map_or("-".to_owned(), |status| status.to_string());
+            let status = request.status.map_or("-".to_owned(), |status| status.to_string());
             let _ = writeln!(
                 text,
                 "{}  {:?}  {status}  {} {}{}",
@@ -297,12 +275,8 @@ impl<'a> Console<'a> {
 /// Sends an order to the emulator in this folder; answers the text to print.
 pub fn send(folder: &Path, letter: &Letter) -> Result<String> {
     let path = folder.join("control");
-    let mut stream = UnixStream::connect(&path).with_context(|| {
-        format!(
-            "{}: no emulator answers; start one with `azure-emulator run`",
-            path.display()
-        )
-    })?;
+    let mut stream = UnixStream::connect(&path)
+        .with_context(|| format!("{}: no emulator answers; start one with `azure-emulator run`", path.display()))?;
     stream.write_all(format!("{}\n", json!(letter)).as_bytes())?;
     stream.shutdown(Shutdown::Write)?;
     let mut answer = String::new();
@@ -322,16 +296,8 @@ fn done(result: Result<()>) -> Result<String> {
 fn report(runs: &[crate::agent::Run], message: Option<&String>) -> String {
     let mut text = String::new();
     for run in runs {
-        let exit = run
-            .exit
-            .map_or("killed".to_owned(), |exit| format!("exit {exit}"));
-        let _ = writeln!(
-            text,
-            "{} {}: {exit} after {:.1?}",
-            run.verb.name(),
-            run.version,
-            run.duration
-        );
+        let exit = run.exit.map_or("killed".to_owned(), |exit| format!("exit {exit}"));
+        let _ = writeln!(text, "{} {}: {exit} after {:.1?}", run.verb.name(), run.version, run.duration);
         for line in run.stdout.lines().chain(run.stderr.lines()) {
             let _ = writeln!(text, "  {line}");
         }

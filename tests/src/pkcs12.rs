@@ -105,11 +105,7 @@ impl Pfx {
         wrong_local_key_id: false,
     };
     /// An older import: certificates with RC2-40 and a MAC of a single round.
-    pub const LEGACY: Self = Self {
-        certificates: Cipher::Rc2,
-        mac_iterations: 1,
-        ..Self::KEY_VAULT
-    };
+    pub const LEGACY: Self = Self { certificates: Cipher::Rc2, mac_iterations: 1, ..Self::KEY_VAULT };
     /// What OpenSSL 3 writes by default: AES-256 with HMAC-SHA256.
     pub const MODERN: Self = Self {
         key: Cipher::Aes256(Digest::Sha256),
@@ -204,11 +200,7 @@ pub(crate) fn key_bag(form: &Pfx, pkcs8: &[u8]) -> Result<Vec<u8>> {
         attribute(FRIENDLY_NAME, bmp_string(form.friendly_name)),
         attribute(PROVIDER_NAME, bmp_string(provider)),
     ]);
-    Ok(sequence(&[
-        oid(SHROUDED_KEY_BAG),
-        explicit(0, &value),
-        attributes,
-    ]))
+    Ok(sequence(&[oid(SHROUDED_KEY_BAG), explicit(0, &value), attributes]))
 }
 
 fn attribute(kind: &[u32], value: Vec<u8>) -> Vec<u8> {
@@ -257,10 +249,8 @@ fn encrypt_with(form: &Pfx, cipher: Cipher, plain: &[u8]) -> Result<(Vec<u8>, Ve
     if digest == Digest::Sha256 {
         derivation.push(sequence(&[oid(HMAC_SHA256), null()]));
     }
-    let parameters = sequence(&[
-        sequence(&[oid(PBKDF2), sequence(&derivation)]),
-        sequence(&[oid(identifier), octets(&iv)]),
-    ]);
+    let parameters =
+        sequence(&[sequence(&[oid(PBKDF2), sequence(&derivation)]), sequence(&[oid(identifier), octets(&iv)])]);
     let secret = encrypt(symmetric, &key, Some(&iv), plain)?;
     Ok((sequence(&[oid(PBES2), parameters]), secret))
 }
@@ -288,14 +278,7 @@ fn mac(form: &Pfx, digest: Digest, safe: &[u8]) -> Result<Vec<u8>> {
 
 /// The key derivation of PKCS #12 (RFC 7292 appendix B.2) for the empty password. `purpose` is 1 for a key, 2 for
 /// an initialisation vector, 3 for a MAC key.
-fn derive(
-    form: &Pfx,
-    digest: Digest,
-    purpose: u8,
-    salt: &[u8],
-    rounds: u32,
-    length: usize,
-) -> Result<Vec<u8>> {
+fn derive(form: &Pfx, digest: Digest, purpose: u8, salt: &[u8], rounds: u32, length: usize) -> Result<Vec<u8>> {
     const BLOCK: usize = 64;
     let password: &[u8] = match form.password {
         EmptyPassword::Terminated => &[0, 0],
@@ -348,14 +331,10 @@ fn load_legacy() -> Result<()> {
     static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
     let loaded = LOADED.get_or_init(|| {
         let provider = Provider::try_load(None, "legacy", true);
-        provider
-            .map(std::mem::forget)
-            .map_err(|error| error.to_string())
+        provider.map(std::mem::forget).map_err(|error| error.to_string())
     });
     match loaded {
         Ok(()) => Ok(()),
-        Err(reason) => Err(anyhow::anyhow!(
-            "OpenSSL's legacy provider cannot be loaded: {reason}"
-        )),
+        Err(reason) => Err(anyhow::anyhow!("OpenSSL's legacy provider cannot be loaded: {reason}")),
     }
 }

@@ -18,7 +18,8 @@ mod record;
 mod temporary;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use common::report::Installed;
 use common::settings::{ObservedCertificate, Version};
@@ -36,7 +37,7 @@ use record::Facts;
 
 /// The store, open for one pass over all certificates. Many threads may use it at the same time.
 pub(crate) struct Store {
-    folders: HashMap<PathBuf, Result<Folder, StoreError>>,
+    folders: HashMap<Arc<Path>, Result<Folder, StoreError>>,
     names: Names,
 }
 
