@@ -1,12 +1,13 @@
 //! The emulated Azure as one thing: its servers, and the switches that a story turns while they run.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
+pub use crate::addresses::Addresses;
 use crate::bundle::Bundle;
 use crate::fault::{Fault, Scope, Times, host_of};
 use crate::http::{Request, Server};
@@ -16,45 +17,6 @@ use crate::state::{Shared, State};
 use crate::tls::{TlsChannel, TlsServer};
 use crate::vault::{Secret, Vault};
 use crate::{imds, key_vault, proxy};
-
-/// Where the servers listen.
-#[derive(Clone, Copy, Debug)]
-pub struct Addresses {
-    imds: SocketAddr,
-    vault: SocketAddr,
-    proxy: Option<SocketAddr>,
-}
-
-impl Addresses {
-    /// The addresses that programs really ask: 169.254.169.254:80 for tokens, and 127.0.0.1:443 for the vaults, to
-    /// which a private hosts file must lead. For use in a [`crate::world::World`].
-    #[must_use]
-    pub fn real() -> Self {
-        Self {
-            imds: SocketAddr::from(([169, 254, 169, 254], 80)),
-            vault: SocketAddr::from(([127, 0, 0, 1], 443)),
-            proxy: None,
-        }
-    }
-
-    /// Free ports on the loopback, with a proxy that leads to the vaults.
-    #[must_use]
-    pub fn loopback() -> Self {
-        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self {
-            imds: free,
-            vault: free,
-            proxy: Some(free),
-        }
-    }
-
-    /// The same, with a proxy on a free port of the loopback.
-    #[must_use]
-    pub fn with_proxy(mut self) -> Self {
-        self.proxy = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-        self
-    }
-}
 
 /// A running emulated Azure. Every method may be called while it serves; dropping it ends its servers.
 pub struct Azure {

@@ -37,45 +37,28 @@ const PAGE: usize = 25;
 /// Answers one request to whichever vault its host names.
 pub(crate) fn answer(state: &mut State, incoming: &mut Incoming) -> (Response, Option<Wire>) {
     let request = &mut incoming.request;
-    let mut spoilt = None;
-    let mut skew = 0;
-    let response = match state.vaults.contains_key(&request.host) {
-        // Without such a vault there would be no such host either; this is what a gateway could say.
-        false => Response::new(404, "no such vault"),
-        true => {
-            let authorization = incoming.authorization.as_deref();
-            let identity = authenticate(state, request, authorization);
-            let fault = match &identity {
-                Ok(_) => state.faults.strike(request),
-                Err(_) => None,
-            };
-            let hostile_id = match &fault {
-                Some(Fault::Id(id)) => Some(id.clone()),
-                _ => None,
-            };
-            let vault = state.vaults.get_mut(&request.host);
-            let refused = match &fault {
-                Some(Fault::Refuse(refusal)) => Some(refusal.clone()),
-                _ => None,
-            };
-            spoilt = fault;
-            vault.map_or_else(
-                || Response::new(404, "no such vault"),
-                |vault| {
-                    skew = vault.clock_skew;
-                    let page = match refused {
-                        Some(refusal) => identity.clone().and(Err(refusal)),
-                        None => identity
-                            .clone()
-                            .and_then(|identity| page(vault, &identity, request)),
-                    };
-                    respond(request, identity.ok().as_ref(), page, hostile_id)
-                },
-            )
-        }
+    let identity = authenticate(state, request, incoming.authorization.as_deref());
+    let fault = match &identity {
+        Ok(_) => state.faults.strike(request),
+        Err(_) => None,
     };
-    let (response, wire) = spoil(response, spoilt);
-    (with_service_headers(response, request, skew), wire)
+    let Some(vault) = state.vaults.get_mut(&request.host) else {
+        // Without the vault there would be no such host; this is what a gateway could say.
+        return (Response::new(404, "no such vault"), None);
+    };
+    let page = identity.clone().and_then(|identity| match &fault {
+        Some(Fault::Refuse(refusal)) => Err(refusal.clone()),
+        Some(Fault::Id(id)) => page(vault, &identity, request).map(|mut page| {
+            page["id"] = json!(id);
+            page
+        }),
+        _ => page(vault, &identity, request),
+    });
+    let (response, wire) = spoil(respond(request, identity.ok().as_ref(), page), fault);
+    (
+        with_service_headers(response, request, vault.clock_skew),
+        wire,
+    )
 }
 
 /// Who asks; notes the number of the token in the request.
@@ -249,27 +232,19 @@ fn respond(
     request: &Request,
     identity: Option<&Identity>,
     page: Result<Value, Refusal>,
-    hostile_id: Option<String>,
 ) -> Response {
+    let refusal = match page {
+        Ok(page) => return Response::json(200, &page),
+        Err(refusal) => refusal,
+    };
     let segments = request.segments();
     let listing = segments.len() < 2 || segments.get(2) == Some(&"versions");
-    let mut page = match page {
-        Ok(page) => page,
-        Err(refusal) => {
-            let caller = identity.map(Identity::caller).unwrap_or_default();
-            let secret = segments.get(1..).unwrap_or_default().join("/");
-            return refusal.response(&Scene {
-                host: &request.host,
-                secret: &secret,
-                caller: &caller,
-                action: if listing { "readMetadata" } else { "getSecret" },
-            });
-        }
-    };
-    if let Some(id) = hostile_id {
-        page["id"] = json!(id);
-    }
-    Response::json(200, &page)
+    refusal.response(&Scene {
+        host: &request.host,
+        secret: &segments.get(1..).unwrap_or_default().join("/"),
+        caller: &identity.map(Identity::caller).unwrap_or_default(),
+        action: if listing { "readMetadata" } else { "getSecret" },
+    })
 }
 
 /// The headers that every answer of the service carries.
