@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
-use crate::pki::unix_seconds;
+use crate::x509::unix_seconds;
 
 /// The tenant that everything emulated belongs to.
 pub const TENANT: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";

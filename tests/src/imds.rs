@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use crate::fault::{Fault, spoil};
 use crate::http::{Incoming, Request, Response};
 use crate::identity::{Expiry, Identity, Machine, TENANT};
-use crate::pki::unix_seconds;
 use crate::state::State;
 use crate::tls::VAULT_SUFFIXES;
 use crate::wire::Wire;
+use crate::x509::unix_seconds;
 
 /// An error of the metadata service.
 #[derive(Clone, Debug, PartialEq, Eq)]

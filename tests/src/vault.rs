@@ -1,5 +1,5 @@
-//! What the emulated vaults hold: secrets, their versions, and who may read them. How it is asked for is
-//! [`crate::key_vault`]'s.
+//! What the emulated vaults hold: secrets, their versions, and who may read them. How it is asked for
+//! is not decided here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use crate::bundle::Bundle;
 use crate::identity::Identity;
-use crate::pki::unix_seconds;
 use crate::tls::Tls;
+use crate::x509::unix_seconds;
 
 /// The window in which the service counts requests.
 const THROTTLE_WINDOW: Duration = Duration::from_secs(10);

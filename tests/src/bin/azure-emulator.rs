@@ -18,7 +18,8 @@ use signal_hook::iterator::Signals;
 use tests::agent::Agent;
 use tests::azure::{Addresses, Azure};
 use tests::catalogue::Kind;
-use tests::control::{Console, Letter, Order, send};
+use tests::console::Console;
+use tests::order::{Letter, Order, send};
 use tests::world::World;
 
 /// An emulated Azure: Key Vault, the instance metadata service and a guest agent
