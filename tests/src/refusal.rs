@@ -59,11 +59,16 @@ impl Refusal {
     pub(crate) fn response(&self, scene: &Scene<'_>) -> Response {
         let response = Response::json(self.status(), &self.body(scene));
         match self {
-            Self::TokenMissing | Self::InvalidAudience(_) | Self::InvalidIssuer | Self::InvalidToken => {
+            Self::TokenMissing
+            | Self::InvalidAudience(_)
+            | Self::InvalidIssuer
+            | Self::InvalidToken => {
                 let resource = audience_of(scene.host);
                 response.header("WWW-Authenticate", &challenge(&resource))
             }
-            Self::ForeignChallenge(resource) => response.header("WWW-Authenticate", &challenge(resource)),
+            Self::ForeignChallenge(resource) => {
+                response.header("WWW-Authenticate", &challenge(resource))
+            }
             Self::Throttled(Some(seconds)) | Self::Unavailable(_, Some(seconds)) => {
                 response.header("Retry-After", &seconds.to_string())
             }
@@ -93,9 +98,15 @@ impl Refusal {
     }
 
     fn body(&self, scene: &Scene<'_>) -> Value {
-        let Scene { host, secret, caller, action } = scene;
+        let Scene {
+            host,
+            secret,
+            caller,
+            action,
+        } = scene;
         let vault = host.split('.').next().unwrap_or_default();
-        let error = |code: &str, message: String| json!({"error": {"code": code, "message": message}});
+        let error =
+            |code: &str, message: String| json!({"error": {"code": code, "message": message}});
         let forbidden = |inner: &str, message: String| json!({"error": {"code": "Forbidden", "message": message, "innererror": {"code": inner}}});
         let policy = || {
             let caller = caller.replace(";iss=", ";numgroups=0;iss=");
@@ -106,12 +117,16 @@ impl Refusal {
             )
         };
         match self {
-            Self::TokenMissing | Self::ForeignChallenge(_) => {
-                error("Unauthorized", "AKV10000: Request is missing a Bearer or PoP token.".to_owned())
-            }
+            Self::TokenMissing | Self::ForeignChallenge(_) => error(
+                "Unauthorized",
+                "AKV10000: Request is missing a Bearer or PoP token.".to_owned(),
+            ),
             Self::InvalidAudience(found) => error(
                 "Unauthorized",
-                format!("AKV10022: Invalid audience. Expected {}, found: {found}.", audience_of(host)),
+                format!(
+                    "AKV10022: Invalid audience. Expected {}, found: {found}.",
+                    audience_of(host)
+                ),
             ),
             Self::InvalidIssuer => error(
                 "Unauthorized",
@@ -126,9 +141,10 @@ impl Refusal {
                  'emulated'."
                     .to_owned(),
             ),
-            Self::SecretDisabled => {
-                forbidden("SecretDisabled", "Operation get is not allowed on a disabled secret.".to_owned())
-            }
+            Self::SecretDisabled => forbidden(
+                "SecretDisabled",
+                "Operation get is not allowed on a disabled secret.".to_owned(),
+            ),
             Self::ForbiddenByRbac => forbidden(
                 "ForbiddenByRbac",
                 format!(
@@ -180,9 +196,10 @@ impl Refusal {
                  VaultRequestTypeLimitReached"
                     .to_owned(),
             ),
-            Self::Unavailable(..) => {
-                error("InternalError", "The service is temporarily unavailable. Please retry.".to_owned())
-            }
+            Self::Unavailable(..) => error(
+                "InternalError",
+                "The service is temporarily unavailable. Please retry.".to_owned(),
+            ),
         }
     }
 }
