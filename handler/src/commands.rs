@@ -46,7 +46,7 @@ impl Verb {
 pub(crate) fn run(verb: Verb) -> Result<String, Failure> {
     let deployment = Deployment::of_this_program()?;
     if let Some(environment) = deployment.environment() {
-        common::logging::start(Some(&environment.log_folder), "akvvm_handler");
+        common::logging::start(Some(&environment.log_folder), "akvvm_handler", log::LevelFilter::Info);
     }
     match State::lock() {
         // The state stays locked until the status is written, so that no other verb's is overwritten.

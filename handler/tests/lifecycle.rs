@@ -8,7 +8,10 @@ mod machine;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
+use common::instance::{Holder, InstanceLock};
 use common::system::STATE_FOLDER;
 use machine::{Ended, Handler, Machine, good, on_a_fresh_machine, wrong};
 
@@ -102,6 +105,30 @@ fn disable_needs_no_environment_to_stop_the_service() {
         fs::remove_file(handler.base.join("HandlerEnvironment.json")).unwrap();
         handler.succeed("disable", "0");
         assert!(machine.service().is_none());
+    });
+}
+
+#[test]
+fn a_stranger_that_was_given_the_number_of_an_earlier_service_is_not_touched() {
+    on_a_fresh_machine(|machine| {
+        let handler = machine.unpack("1.0.0");
+        let mut stranger = Command::new("/bin/sleep").arg("60").spawn().unwrap();
+        let outdated = Holder {
+            pid: stranger.id(),
+            program: handler.base.join("akvvm_service"),
+            version: "1.0.0".to_owned(),
+            settings: Path::new(STATE_FOLDER).join("accepted/0.settings"),
+            status_folder: None,
+        };
+        let lock = InstanceLock::acquire(Path::new(STATE_FOLDER), &outdated, Duration::ZERO).unwrap();
+        let ended = handler.run("disable", "0");
+        drop(lock);
+        assert_eq!(stranger.try_wait().unwrap(), None);
+        stranger.kill().unwrap();
+        stranger.wait().unwrap();
+        assert_eq!(ended.code, 1, "{}", ended.said);
+        assert!(ended.said.contains("sleep"), "{}", ended.said);
+        assert_eq!(handler.status(0).0, "error");
     });
 }
 

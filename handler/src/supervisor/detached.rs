@@ -33,6 +33,8 @@ const START: Duration = Duration::from_secs(10);
 const TERMINATION: Duration = Duration::from_secs(6);
 /// A killed process is gone within this time, unless the kernel is in trouble.
 const KILLING: Duration = Duration::from_secs(5);
+/// So many instances are stopped, one after the other, before it is said that there is no end to them.
+const INSTANCES: usize = 3;
 /// How often it is looked whether the service has started.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How many of the service's last lines are quoted.
@@ -78,22 +80,32 @@ pub(crate) fn start(launch: &Launch) -> Result<u32> {
 /// # Errors
 /// It is still there, or the lock does not tell who it is.
 pub(crate) fn stop(state: &Path) -> Result<Option<Holder>> {
-    let Some(holder) = running(state)? else { return Ok(None) };
-    // The process was opened first: if the lock is still its holder's, then it is that process and no later one.
-    if let Some(process) = Process::of(&holder)?
-        && running(state)?.as_ref() == Some(&holder)
-    {
-        process.send(Signal::TERM)?;
-        if !process.ends_within(TERMINATION)? {
-            log::warn!("the service (process {}) did not end when asked, and is killed", holder.pid);
-            process.send(Signal::KILL)?;
-            process.ends_within(KILLING)?;
+    let mut stopped = None;
+    // A second instance may have waited for the lock of the first.
+    for _ in 0..INSTANCES {
+        let Some(holder) = running(state)? else { return Ok(stopped) };
+        // The process was opened first: if the lock is still its holder's, then it is that process and no later one.
+        if let Some(process) = Process::of(&holder)?
+            && running(state)?.as_ref() == Some(&holder)
+        {
+            end(&process, holder.pid)?;
         }
+        stopped = Some(holder);
     }
     match running(state)? {
-        None => Ok(Some(holder)),
+        None => Ok(stopped),
         Some(other) => bail!("the service cannot be stopped: process {} ({}) runs", other.pid, other.program.display()),
     }
+}
+
+fn end(process: &Process, number: u32) -> Result<()> {
+    process.send(Signal::TERM)?;
+    if !process.ends_within(TERMINATION)? {
+        log::warn!("the service (process {number}) did not end when asked, and is killed");
+        process.send(Signal::KILL)?;
+        process.ends_within(KILLING)?;
+    }
+    Ok(())
 }
 
 /// Lets the service of `holder` poll, and write its status, at once.
