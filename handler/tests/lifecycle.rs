@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use common::instance::{Holder, InstanceLock};
 use common::system::STATE_FOLDER;
-use machine::{Ended, Handler, Machine, good, on_a_fresh_machine, wrong};
+use machine::{Ended, Handler, Machine, copy_program, good, on_a_fresh_machine, wrong};
 
 /// What the agent runs in an update, up to the old version's uninstall.
 fn replace(old: &Handler<'_>, new: &Handler<'_>, number: &str) {
@@ -61,7 +61,9 @@ fn install_refuses_a_machine_that_cannot_run_the_service() {
         fails_with("GLIBC_2.99");
         handler.service_that("is of another version");
         fails_with("9.9.9");
-        fs::write(handler.base.join("akvvm_service"), b"\x7fELF of another processor").unwrap();
+        let foreign = handler.base.join("foreign");
+        fs::write(&foreign, b"\x7fELF of another processor").unwrap();
+        copy_program(&foreign, &handler.base.join("akvvm_service"));
         fails_with("Exec format error");
         fs::remove_file(handler.base.join("akvvm_service")).unwrap();
         fails_with("incomplete");
@@ -201,6 +203,20 @@ fn an_update_that_never_arrives_leaves_nothing_behind_when_it_is_uninstalled() {
         assert_eq!(machine.accepted(), ["0.settings"]);
         new.succeed("disable", "0");
         new.succeed("uninstall", "0");
+        assert!(!Path::new(STATE_FOLDER).exists());
+    });
+}
+
+#[test]
+fn an_update_that_was_given_up_does_not_keep_the_state_for_ever() {
+    on_a_fresh_machine(|machine| {
+        let old = enabled(machine, "1.0.0");
+        old.succeed("disable", "0");
+        let new = machine.unpack("1.0.1");
+        assert_eq!(Ended::of(new.start_with("update", &[("VERSION", "1.0.1")])).code, 0);
+        old.succeed("enable", "0");
+        old.succeed("disable", "0");
+        old.succeed("uninstall", "0");
         assert!(!Path::new(STATE_FOLDER).exists());
     });
 }
