@@ -328,6 +328,7 @@ fn a_service_whose_folder_the_agent_removed_is_found_and_replaced() {
         let dropped = machine.unpack("1.0.0");
         dropped.write_settings(0, &good(60));
         dropped.succeed("enable", "0");
+        dropped.is_reported_by_the_service(0);
         fs::remove_dir_all(&dropped.base).unwrap();
         let again = machine.unpack("1.0.0");
         again.write_settings(5, &good(60));
