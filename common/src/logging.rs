@@ -18,10 +18,10 @@ const LONGEST_LINE: usize = 2000;
 
 /// Sends log lines to `<folder>/<name>.log`, or to standard error without a folder.
 ///
-/// `RUST_LOG` chooses what is logged, `info` without it. A log that cannot be written never stops anything.
-pub fn start(folder: Option<&Path>, name: &str) {
+/// `RUST_LOG` chooses what is logged, `level` without it. A log that cannot be written never stops anything.
+pub fn start(folder: Option<&Path>, name: &str, level: LevelFilter) {
     let mut builder = Builder::new();
-    builder.filter_level(LevelFilter::Info).parse_default_env().format(|out, record| writeln!(out, "{}", line(record)));
+    builder.filter_level(level).parse_default_env().format(|out, record| writeln!(out, "{}", line(record)));
     if let Some(folder) = folder {
         builder.target(Target::Pipe(Box::new(Rotating::new(folder.join(format!("{name}.log"))))));
     }

@@ -1,3 +1,104 @@
-mod store;
+//! The service: `run` is the daemon, `check` and `sync` are for people.
 
-fn main() {}
+mod agent;
+mod certificate;
+mod check;
+mod daemon;
+mod error;
+mod http;
+mod identity;
+mod schedule;
+mod single_pass;
+mod store;
+mod sync;
+mod system;
+mod vault;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use common::folders::Folders;
+
+/// Everything was done, or the settings are valid.
+const DONE: u8 = 0;
+/// Something failed; the message says what.
+const FAILED: u8 = 1;
+/// The settings (or the arguments) are wrong.
+const WRONG: u8 = 2;
+
+/// Keeps the certificates of a Key Vault installed and fresh on this machine.
+#[derive(Parser)]
+#[command(name = "akvvm_service", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Poll the vaults until a signal ends it: HUP polls now, TERM ends
+    Run {
+        /// The settings: a .settings file of the guest agent, or bare public settings
+        file: PathBuf,
+        #[command(flatten)]
+        places: Places,
+        /// Where akvvm_service.log goes [default: standard error]
+        #[arg(long, value_name = "DIR")]
+        log_folder: Option<PathBuf>,
+    },
+    /// Validate settings without asking anybody: exit 0 valid, 2 invalid
+    Check {
+        /// The settings: a .settings file of the guest agent, or bare public settings
+        file: PathBuf,
+        /// Print the findings and what was understood as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring all certificates up to date once: exit 0 all installed, 1 some failed, 2 settings wrong
+    Sync {
+        /// The settings: a .settings file of the guest agent, or bare public settings
+        file: PathBuf,
+        #[command(flatten)]
+        places: Places,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args)]
+struct Places {
+    /// Where <number>.status goes [default: nowhere]
+    #[arg(long, value_name = "DIR")]
+    status_folder: Option<PathBuf>,
+    /// Where the lock of the running instance is
+    #[arg(long, value_name = "DIR", default_value = common::system::STATE_FOLDER)]
+    state_folder: PathBuf,
+}
+
+impl Places {
+    fn with_log(self, log: Option<PathBuf>) -> Folders {
+        Folders { state: self.state_folder, status: self.status_folder, log }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    system::harden();
+    certificate::initialise_openssl();
+    let result = match cli.command {
+        Command::Run { file, places, log_folder } => daemon::run(&file, &places.with_log(log_folder)),
+        Command::Check { file, json } => check::run(&file, json),
+        Command::Sync { file, places, json } => single_pass::run(&file, &places.with_log(None), json),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            // Nothing more can be done when standard error is gone.
+            let _ = writeln!(std::io::stderr(), "akvvm_service: {error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}

@@ -1,1 +1,46 @@
-//! An emulated Azure.
+//! An emulated Azure, for end-to-end tests and demonstrations of programs that must not know the difference.
+//!
+//! Key Vault and the instance metadata service answer as the real ones do, in their words, and go wrong on demand.
+//! Nothing here knows the programs under test: it shares no type with them.
+//!
+//! ```no_run
+//! use tests::azure::{Addresses, Azure};
+//! use tests::pki::{Authority, Request};
+//! use tests::pkcs12::Pfx;
+//! use tests::world::World;
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let world = World::enter()?;
+//! let azure = Azure::start(Addresses::real())?;
+//! azure.create_vault("contoso");
+//! let issued = Authority::new("Contoso", 1)?.issue(&Request::new("www.contoso.com"))?;
+//! azure.put("contoso", "web", issued.pfx(&Pfx::KEY_VAULT)?)?;
+//! world.connect(&azure)?;
+//! let output = world.command("curl").arg(azure.url("contoso", "web")).output()?;
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod agent;
+pub mod azure;
+pub mod bundle;
+pub mod catalogue;
+pub mod control;
+mod der;
+pub mod fault;
+pub mod hostile;
+pub mod http;
+pub mod identity;
+pub mod imds;
+mod key_vault;
+mod listener;
+mod network;
+pub mod pkcs12;
+pub mod pki;
+mod proxy;
+pub mod refusal;
+mod state;
+pub mod tls;
+pub mod vault;
+pub mod wire;
+pub mod world;

@@ -81,6 +81,11 @@ impl Endpoint {
         SocketAddr::new(ip, self.port)
     }
 
+    /// The path of the token endpoint, from its slash on.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         let wanted = "write http://169.254.169.254/metadata/identity, or leave it out";
         let refused = |reason: String| format!("\"{}\" {reason}: {wanted}", excerpt(text));

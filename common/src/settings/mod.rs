@@ -71,6 +71,11 @@ impl ObservedCertificate {
     pub fn link_name(&self) -> String {
         self.target.link.as_ref().map_or_else(|| self.base_name(), |link| link.as_str().to_owned())
     }
+
+    /// Where applications find it.
+    pub fn place(&self) -> String {
+        self.target.place(&self.link_name())
+    }
 }
 
 /// Why settings were refused; each finding names its place in the JSON and what to write instead.
@@ -259,7 +264,7 @@ fn without_collisions(
     let mut places: HashMap<String, usize> = HashMap::new();
     let mut kept: Vec<(String, ObservedCertificate)> = Vec::new();
     for (path, certificate) in certificates {
-        let place = certificate.target.place(&certificate.link_name());
+        let place = certificate.place();
         let Some(&earlier) = places.get(&place) else {
             places.insert(place, kept.len());
             kept.push((path, certificate));

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
+
 use crate::settings::keys::{Root, Section};
 use crate::settings::reader::{Findings, Node};
 use crate::system;
@@ -65,6 +67,19 @@ impl Target {
     /// What two certificates must not share.
     pub(in crate::settings) fn place(&self, link_name: &str) -> String {
         self.folder.join(link_name).display().to_string()
+    }
+
+    /// `store`, `link` and `acls`, as `check --json` shows them.
+    pub fn to_json(&self) -> Value {
+        let acls: Vec<Value> = self
+            .acls
+            .iter()
+            .map(|acl| match acl {
+                Acl::User(name) => json!({ "user": name }),
+                Acl::Group(name) => json!({ "group": name }),
+            })
+            .collect();
+        json!({ "store": self.folder, "link": self.link.as_ref().map(LinkName::as_str), "acls": acls })
     }
 
     /// Reads the target of an item: an object, or a bare URL that has defaults only.

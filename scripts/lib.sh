@@ -1,0 +1,24 @@
+# Common to several scripts, which read it with `.`: where things are, and how they speak.
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # what is set here is used by the scripts
+
+# The folder of the repository. Every script runs from there.
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root" || exit 1
+
+# Where cargo builds.
+target=${CARGO_TARGET_DIR:-$root/target}
+
+# rustup puts cargo where shells that already run do not look, and Debian its servers where only root's shells do.
+PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:/usr/sbin:/sbin
+
+# Says what begins now.
+say() {
+  printf '\n== %s\n' "$*"
+}
+
+# Ends the script with a message on standard error.
+fail() {
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  exit 1
+}

@@ -1,0 +1,233 @@
+//! The daemon: the only place that waits, and the only one that saves the status.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::report::{Report, State};
+use common::settings::Settings;
+use common::status::{Overview, Phase, StatusFile};
+use jiff::{SignedDuration, Timestamp};
+use log::{error, info, warn};
+
+use crate::error::Retry;
+use crate::schedule::{Action, InitialSync, Poller};
+use crate::sync::{Link, Passed, Watch};
+use crate::system;
+
+/// What the outside wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wakeup {
+    /// Look at everything now.
+    Poll,
+    /// End.
+    Stop,
+}
+
+/// What the loop waits for.
+pub(crate) enum Event {
+    Wakeup(Wakeup),
+    Finished(Box<(Passed, Link)>),
+}
+
+/// How long a pass may take to notice that it should end; the rest of the five seconds is the way out.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// A status that could not be saved is tried again after this.
+const STATUS_RETRY: Duration = Duration::from_secs(60);
+
+/// The state of the daemon between two passes.
+pub(crate) struct Agent {
+    settings: Arc<Settings>,
+    status_file: Option<PathBuf>,
+    poller: Poller,
+    reports: Vec<Report>,
+    initial_sync: Option<InitialSync>,
+    phase: Phase,
+    identity: Option<String>,
+    status_is_saved: bool,
+}
+
+/// A report for each observed certificate, before anything is known.
+pub(crate) fn untried(settings: &Settings) -> Vec<Report> {
+    settings
+        .certificates
+        .iter()
+        .map(|observed| Report {
+            url: observed.url.clone(),
+            place: observed.place(),
+            state: State::Waiting,
+            warnings: Vec::new(),
+        })
+        .collect()
+}
+
+impl Agent {
+    pub(crate) fn new(settings: Settings, status_file: Option<PathBuf>) -> Self {
+        let now = Instant::now();
+        let phase = if settings.require_initial_sync { Phase::InitialSync } else { Phase::Polling };
+        Self {
+            poller: Poller::new(settings.polling_interval, settings.certificates.len(), now, fastrand::Rng::new()),
+            reports: untried(&settings),
+            initial_sync: settings.require_initial_sync.then(|| InitialSync::new(now)),
+            settings: Arc::new(settings),
+            status_file,
+            phase,
+            identity: None,
+            status_is_saved: true,
+        }
+    }
+
+    /// Polls until it is told to stop.
+    pub(crate) fn run(mut self, sender: &Sender<Event>, events: &Receiver<Event>) {
+        self.save_status();
+        let mut link = Link::new();
+        loop {
+            match self.poller.next(Instant::now()) {
+                Action::Wait(pause) => {
+                    let pause = if self.status_is_saved { pause } else { pause.min(STATUS_RETRY) };
+                    match events.recv_timeout(pause) {
+                        Ok(Event::Wakeup(Wakeup::Poll)) => self.poller.wake(Instant::now()),
+                        Ok(Event::Wakeup(Wakeup::Stop)) | Err(RecvTimeoutError::Disconnected) => return,
+                        Ok(Event::Finished(_)) => {}
+                        Err(RecvTimeoutError::Timeout) if !self.status_is_saved => self.save_status(),
+                        Err(RecvTimeoutError::Timeout) => {}
+                    }
+                }
+                Action::Poll(due) => match self.poll(link, due, sender, events) {
+                    Some(back) => link = back,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// One pass in a thread of its own, so that a signal is heard meanwhile; `None` when it is time to end.
+    fn poll(
+        &mut self,
+        mut link: Link,
+        due: Vec<usize>,
+        sender: &Sender<Event>,
+        events: &Receiver<Event>,
+    ) -> Option<Link> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (settings, reports, sender) = (Arc::clone(&self.settings), self.reports.clone(), sender.clone());
+        let stopped = Arc::clone(&stop);
+        thread::spawn(move || {
+            let watch = Watch { done: &AtomicUsize::new(0), stop: &stopped };
+            let passed = link.pass(&settings, &due, &reports, &watch);
+            // The loop may be gone already.
+            let _ = sender.send(Event::Finished(Box::new((passed, link))));
+        });
+        let mut again = false;
+        loop {
+            match events.recv() {
+                Ok(Event::Finished(done)) => {
+                    let (passed, link) = *done;
+                    self.take_in(passed);
+                    if again {
+                        self.poller.wake(Instant::now());
+                    }
+                    return Some(link);
+                }
+                Ok(Event::Wakeup(Wakeup::Poll)) => again = true,
+                Ok(Event::Wakeup(Wakeup::Stop)) | Err(_) => {
+                    stop.store(true, Ordering::Relaxed);
+                    self.wait_for_the_end(events);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// What a pass did is worth a last status; what it did not reach is not waited for.
+    fn wait_for_the_end(&mut self, events: &Receiver<Event>) {
+        let deadline = Instant::now() + PATIENCE;
+        while let Ok(event) = events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            if let Event::Finished(done) = event {
+                self.take_in(done.0);
+                return;
+            }
+        }
+        warn!("ending although a request is still under way");
+    }
+
+    fn take_in(&mut self, passed: Passed) {
+        let now = Instant::now();
+        let verdicts: Vec<_> = passed.outcomes.iter().map(|outcome| (outcome.index, outcome.verdict)).collect();
+        let hopeless = verdicts.iter().any(|(_, verdict)| verdict.retry == Some(Retry::Hopeless) && !verdict.installed);
+        self.poller.finished(&verdicts, now);
+        let mut changed = 0;
+        for outcome in passed.outcomes {
+            changed += usize::from(matches!(outcome.report.state, State::Current { changed: true, .. }));
+            self.reports[outcome.index] = outcome.report;
+        }
+        self.set_next_tries(now);
+        self.identity = passed.identity.or(self.identity.take());
+        self.advance(hopeless, now);
+        let satisfied = self.satisfied();
+        info!(
+            "{satisfied} of {} certificates installed, {changed} changed, next poll in {} s",
+            self.reports.len(),
+            self.poller.until_next_poll(now).as_secs()
+        );
+        self.save_status();
+        system::release_memory();
+    }
+
+    fn set_next_tries(&mut self, now: Instant) {
+        for (index, report) in self.reports.iter_mut().enumerate() {
+            if let State::Stale { problem, .. } | State::Missing { problem } = &mut report.state {
+                problem.next_try = Some(later(self.poller.until_next_try(index, now)));
+            }
+        }
+    }
+
+    fn satisfied(&self) -> usize {
+        let now = Timestamp::now();
+        self.reports.iter().filter(|report| report.is_satisfied(now)).count()
+    }
+
+    /// Once everything was installed, later failures leave the extension's success alone.
+    fn advance(&mut self, hopeless: bool, now: Instant) {
+        let Some(sync) = &mut self.initial_sync else { return };
+        let used_up = sync.is_used_up(hopeless, now);
+        if self.satisfied() == self.reports.len() {
+            self.initial_sync = None;
+            self.phase = Phase::Polling;
+        } else if used_up && self.phase == Phase::InitialSync {
+            error!("the initial sync did not complete; polling goes on");
+            self.phase = Phase::InitialSyncFailed;
+        }
+    }
+
+    fn save_status(&mut self) {
+        let Some(path) = &self.status_file else { return };
+        let overview = Overview {
+            phase: self.phase,
+            identity: self.identity.as_deref(),
+            reports: &self.reports,
+            next_poll: Some(later(self.poller.until_next_poll(Instant::now()))),
+        };
+        let saved = StatusFile::overview(&overview, Timestamp::now()).save(path);
+        if let Err(error) = &saved
+            && self.status_is_saved
+        {
+            error!("the status cannot be saved, trying again: {error}");
+        }
+        self.status_is_saved = saved.is_ok();
+    }
+}
+
+/// A point in time for people; far-away ones are as good as the last one that can be written.
+fn later(pause: Duration) -> Timestamp {
+    let pause = SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX);
+    Timestamp::now().checked_add(pause).unwrap_or(Timestamp::MAX)
+}
+
+/// A channel for the loop and those who wake it.
+pub(crate) fn events() -> (Sender<Event>, Receiver<Event>) {
+    channel()
+}

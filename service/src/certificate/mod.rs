@@ -1,0 +1,116 @@
+//! From a secret's value to a certificate that can be installed: one private key, its leaf, the leaf's chain in order.
+//!
+//! The value is in the hands of whoever may write to the vault. What it asks for is limited before any of it is done,
+//! nothing of it reaches a message, and what is written is made anew from what was understood. When a certificate is
+//! fetched and where it goes is decided elsewhere, also what to do about one that has expired.
+
+mod base64;
+mod ber;
+mod bundle;
+mod chain;
+mod display;
+mod error;
+mod key;
+mod libcrypto;
+mod pbe;
+mod pem;
+mod pkcs12;
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+use openssl::asn1::Asn1TimeRef;
+use openssl::pkey::{PKey, Private};
+use openssl::sha::sha1;
+use openssl::x509::X509;
+use zeroize::Zeroizing;
+
+use self::bundle::Bundle;
+pub(crate) use self::error::CertificateError;
+pub(crate) use self::libcrypto::initialise_openssl;
+
+/// A leaf with its key and chain, ready to be installed.
+pub(crate) struct Certificate {
+    chain: Vec<X509>,
+    key: PKey<Private>,
+    thumbprint: String,
+    not_before: Timestamp,
+    not_after: Timestamp,
+    warnings: Vec<String>,
+}
+
+impl Certificate {
+    /// Reads the value of a secret: PKCS #12 in base64, or PEM.
+    ///
+    /// `content_type` is what the vault says of it. It may be absent or wrong: the content wins, with a warning.
+    pub(crate) fn decode(value: &str, content_type: Option<&str>) -> Result<Self, CertificateError> {
+        initialise_openssl();
+        let (form, bundle) = Bundle::read(value)?;
+        let key = key::only(bundle.keys()?)?;
+        let mut certificates = bundle.certificates()?;
+        let leaf = chain::take_leaf(&mut certificates, &key).ok_or(CertificateError::NoMatch)?;
+        let sorted = chain::sort(leaf, certificates);
+        let warnings = form.warning(content_type).into_iter().chain(sorted.warnings()).collect();
+
+        let leaf = &sorted.chain[0];
+        Ok(Self {
+            thumbprint: sha1(&leaf.to_der()?).iter().map(|byte| format!("{byte:02X}")).collect(),
+            not_before: timestamp(leaf.not_before()).ok_or(UNREADABLE_TIME)?,
+            not_after: timestamp(leaf.not_after()).ok_or(UNREADABLE_TIME)?,
+            chain: sorted.chain,
+            key,
+            warnings,
+        })
+    }
+
+    /// Leaf first, each certifies the one before it, the root last if the value has it.
+    pub(crate) fn chain(&self) -> &[X509] {
+        &self.chain
+    }
+
+    /// The private key of the leaf.
+    pub(crate) fn key(&self) -> &PKey<Private> {
+        &self.key
+    }
+
+    /// The chain, then the key in PKCS #8, all made anew from DER.
+    pub(crate) fn to_pem(&self) -> Result<Zeroizing<Vec<u8>>, CertificateError> {
+        let key = Zeroizing::new(self.key.private_key_to_pem_pkcs8()?);
+        let mut pem = vec![];
+        for certificate in &self.chain {
+            pem.extend(certificate.to_pem()?);
+        }
+        // The exact size: the buffer is not moved once the key is in it, so that no copy stays behind.
+        pem.reserve_exact(key.len());
+        pem.extend_from_slice(&key);
+        Ok(Zeroizing::new(pem))
+    }
+
+    /// SHA-1 of the leaf, 40 upper-case hexadecimal digits.
+    pub(crate) fn thumbprint(&self) -> &str {
+        &self.thumbprint
+    }
+
+    /// When the leaf's validity begins.
+    pub(crate) fn not_before(&self) -> Timestamp {
+        self.not_before
+    }
+
+    /// When the leaf's validity ends.
+    pub(crate) fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
+    /// What was odd about the value and did no harm; whole sentences without the secret's name.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+}
+
+const UNREADABLE_TIME: CertificateError = CertificateError::Damaged("certificate's time of validity");
+
+/// The year 9999, which stands for "never" (RFC 5280, section 4.1.2.5), ends a day too late for a timestamp.
+fn timestamp(time: &Asn1TimeRef) -> Option<Timestamp> {
+    let seconds = chain::seconds(time)?;
+    Some(Timestamp::from_second(seconds).unwrap_or(if seconds < 0 { Timestamp::MIN } else { Timestamp::MAX }))
+}

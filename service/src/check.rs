@@ -1,0 +1,90 @@
+//! `check FILE`: validates settings without asking anybody.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::Result;
+use common::settings::{Finding, LoadError, ObservedCertificate, Settings};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{DONE, WRONG};
+
+/// The machine-readable result. Its shape is documented and stays.
+#[derive(Serialize)]
+struct Checked {
+    valid: bool,
+    errors: Vec<Finding>,
+    warnings: Vec<Finding>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settings: Option<Value>,
+}
+
+pub(crate) fn run(file: &Path, json: bool) -> Result<u8> {
+    let checked = match Settings::load(file) {
+        Ok(settings) => Checked {
+            valid: true,
+            errors: Vec::new(),
+            settings: Some(understood(&settings)),
+            warnings: settings.warnings,
+        },
+        Err(LoadError::Settings { source, .. }) => {
+            Checked { valid: false, errors: source.errors, warnings: source.warnings, settings: None }
+        }
+        Err(other) => {
+            let error = Finding { path: String::new(), message: other.to_string() };
+            Checked { valid: false, errors: vec![error], warnings: Vec::new(), settings: None }
+        }
+    };
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer(&mut out, &checked)?;
+        writeln!(out)?;
+    } else {
+        print(&mut out, file, &checked)?;
+    }
+    Ok(if checked.valid { DONE } else { WRONG })
+}
+
+fn print(out: &mut impl Write, file: &Path, checked: &Checked) -> io::Result<()> {
+    let name = file.display();
+    for (kind, findings) in [("error", &checked.errors), ("warning", &checked.warnings)] {
+        for finding in findings {
+            writeln!(out, "{name}: {kind}: {finding}")?;
+        }
+    }
+    match &checked.settings {
+        None => writeln!(out, "{name}: invalid, {} to mend", count(checked.errors.len(), "error")),
+        Some(settings) => {
+            let certificates = settings["certificates"].as_array().map_or(0, Vec::len);
+            let warnings = match checked.warnings.len() {
+                0 => String::new(),
+                n => format!(", {}", count(n, "warning")),
+            };
+            writeln!(out, "{name}: valid, {}{warnings}", count(certificates, "certificate"))
+        }
+    }
+}
+
+fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+fn understood(settings: &Settings) -> Value {
+    let certificates: Vec<Value> = settings.certificates.iter().map(certificate).collect();
+    json!({
+        "pollingIntervalInS": settings.polling_interval.as_secs(),
+        "requireInitialSync": settings.require_initial_sync,
+        "identity": {
+            "endpoint": settings.identity.endpoint.to_string(),
+            "clientId": settings.identity.selector.configured(),
+        },
+        "certificates": certificates,
+    })
+}
+
+fn certificate(observed: &ObservedCertificate) -> Value {
+    let mut value = observed.target.to_json();
+    value["url"] = Value::String(observed.url.to_string());
+    value
+}

@@ -1,0 +1,61 @@
+//! `run FILE`: the daemon in the foreground, from its settings to its last breath.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use common::folders::Folders;
+use common::instance::{Holder, InstanceLock};
+use common::sequence::Sequence;
+use common::settings::Settings;
+use common::status::{CODE_SETTINGS, StatusFile};
+use jiff::Timestamp;
+use log::{LevelFilter, error, info, warn};
+
+use crate::agent::{self, Agent};
+use crate::{DONE, WRONG, system};
+
+/// An instance that is being replaced ends within five seconds.
+const HANDOVER: Duration = Duration::from_secs(10);
+
+pub(crate) fn run(file: &Path, folders: &Folders) -> Result<u8> {
+    common::logging::start(folders.log.as_deref(), "akvvm_service", LevelFilter::Info);
+    let status_file = folders.status.as_ref().map(|folder| sequence(file).status_file(folder));
+    let settings = match Settings::load(file) {
+        Ok(settings) => settings,
+        Err(wrong) => {
+            error!("{wrong}");
+            if let Some(path) = status_file {
+                StatusFile::error(CODE_SETTINGS, &wrong.to_string(), Timestamp::now()).save(&path)?;
+            }
+            return Ok(WRONG);
+        }
+    };
+    let (sender, events) = agent::events();
+    system::wake(sender.clone())?;
+    let _lock = lock(file, folders, HANDOVER)?;
+    info!("version {} started with {}", env!("CARGO_PKG_VERSION"), file.display());
+    for warning in &settings.warnings {
+        warn!("{}: {warning}", file.display());
+    }
+    Agent::new(settings, status_file).run(&sender, &events);
+    info!("ended");
+    Ok(DONE)
+}
+
+/// The number that a `<N>.settings` file carries; other files are answered in `0.status`.
+pub(crate) fn sequence(file: &Path) -> Sequence {
+    Sequence::of_settings(file).unwrap_or_default()
+}
+
+/// Makes this process the only one that works with the state folder.
+pub(crate) fn lock(file: &Path, folders: &Folders, wait: Duration) -> Result<InstanceLock> {
+    let holder = Holder {
+        pid: std::process::id(),
+        program: std::env::current_exe().context("cannot tell which program this is")?,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        settings: std::path::absolute(file).with_context(|| file.display().to_string())?,
+        status_folder: folders.status.clone(),
+    };
+    Ok(InstanceLock::acquire(&folders.state, &holder, wait)?)
+}

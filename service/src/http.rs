@@ -1,0 +1,154 @@
+//! The two HTTP clients: one for the metadata service, which never uses a proxy, and one for vaults, which may.
+//!
+//! Both try once, follow no redirect, ask for no compression, and have a deadline and a cap for everything that they
+//! read. When to try again is the scheduler's to say.
+
+mod roots;
+mod tls;
+mod transport;
+
+pub(crate) use roots::Roots;
+pub(crate) use transport::TransportError;
+
+use std::collections::HashMap;
+use std::env;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use ureq::config::{AutoHeaderValue, Config, ConfigBuilder};
+use ureq::http::{HeaderMap, Uri};
+use ureq::typestate::AgentScope;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout, TcpConnector};
+use ureq::{Agent, Proxy};
+use zeroize::Zeroizing;
+
+use tls::TlsConnector;
+
+/// A secret is 25 kB at most; nothing that we ask for is larger than this.
+const LARGEST_BODY: u64 = 1024 * 1024;
+const LARGEST_HEADER: usize = 64 * 1024;
+/// The whole of one request, whatever the server does.
+const DEADLINE: Duration = Duration::from_secs(30);
+const CONNECT: Duration = Duration::from_secs(10);
+/// A connection's buffers; ureq's own 128 KiB each way would be most of the service's memory.
+const BUFFER: usize = 8 * 1024;
+
+/// A complete answer, whatever its status.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    /// Wiped when dropped: it may hold a token or a private key.
+    pub(crate) body: Zeroizing<Vec<u8>>,
+}
+
+impl Answer {
+    /// A header's value, when it is text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// For the metadata service: no proxy, whatever the environment says, because its answers are tokens.
+pub(crate) fn metadata_agent() -> Agent {
+    config().proxy(None).timeout_connect(Some(Duration::from_secs(5))).build().new_agent()
+}
+
+/// For the vaults of one pass: at most `connections` at a time, kept alive between requests.
+pub(crate) fn vault_agent(roots: &Roots, connections: usize) -> Result<Agent, TransportError> {
+    let config = config()
+        .https_only(true)
+        .proxy(proxy()?)
+        .max_idle_connections(connections)
+        .max_idle_connections_per_host(connections)
+        .max_idle_age(Duration::from_secs(60))
+        .build();
+    let connector =
+        ().chain(ConnectProxyConnector::default())
+            .chain(TcpConnector::default())
+            .chain(TlsConnector { config: roots.tls_config() });
+    Ok(Agent::with_parts(config, connector, RememberingResolver::default()))
+}
+
+/// Sends `GET url` with `headers` and reads the whole answer.
+pub(crate) fn get(agent: &Agent, url: &str, headers: &[(&str, &str)]) -> Result<Answer, TransportError> {
+    let mut request = agent.get(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut response = request.call().map_err(TransportError::from)?;
+    let body = response.body_mut().with_config().limit(LARGEST_BODY).read_to_vec().map_err(TransportError::from)?;
+    Ok(Answer { status: response.status().as_u16(), headers: response.headers().clone(), body: Zeroizing::new(body) })
+}
+
+fn config() -> ConfigBuilder<AgentScope> {
+    Config::builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .user_agent(concat!("akvvm_service/", env!("CARGO_PKG_VERSION")))
+        .accept("application/json")
+        .accept_encoding(AutoHeaderValue::None)
+        .timeout_global(Some(DEADLINE))
+        .timeout_connect(Some(CONNECT))
+        .max_response_header_size(LARGEST_HEADER)
+        .input_buffer_size(BUFFER)
+        .output_buffer_size(BUFFER)
+}
+
+/// The proxy of the environment: `HTTPS_PROXY` or `ALL_PROXY`, with `NO_PROXY`, in either case. ureq's own reading would
+/// also take `HTTP_PROXY`, which is not meant for https, and pass over a value that it does not understand.
+fn proxy() -> Result<Option<Proxy>, TransportError> {
+    let variable = |name: &str| {
+        [name.to_owned(), name.to_lowercase()]
+            .into_iter()
+            .find_map(|name| env::var(&name).ok().filter(|value| !value.trim().is_empty()).map(|value| (name, value)))
+    };
+    let Some((name, value)) = variable("HTTPS_PROXY").or_else(|| variable("ALL_PROXY")) else { return Ok(None) };
+    let refused = || TransportError::ProxySetting(name.clone());
+    let given = Proxy::new(value.trim()).map_err(|_| refused())?;
+    let mut builder = Proxy::builder(given.protocol()).host(given.host()).port(given.port());
+    if let Some(user) = given.username() {
+        builder = builder.username(user);
+    }
+    if let Some(password) = given.password() {
+        builder = builder.password(password);
+    }
+    if let Some((_, exceptions)) = variable("NO_PROXY") {
+        for exception in exceptions.split(',').map(str::trim).filter(|exception| !exception.is_empty()) {
+            builder = builder.no_proxy(exception);
+        }
+    }
+    builder.build().map(Some).map_err(|_| refused())
+}
+
+/// Looks a host up once per pass. ureq asks for every request, and starts a thread each time to keep its deadline.
+#[derive(Debug, Default)]
+struct RememberingResolver {
+    inner: DefaultResolver,
+    known: Mutex<HashMap<String, ResolvedSocketAddrs>>,
+}
+
+impl Resolver for RememberingResolver {
+    fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
+        // Held while looking up, so that all connections of a pass wait for one answer instead of asking at once.
+        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(addresses) = known.get(&authority) {
+            return Ok(addresses.clone());
+        }
+        let addresses = self.inner.resolve(uri, config, timeout)?;
+        known.insert(authority, addresses.clone());
+        Ok(addresses)
+    }
+}
+
+/// `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date.
+pub(crate) fn retry_after(answer: &Answer) -> Option<Duration> {
+    let value = answer.header("retry-after")?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::parse(value).ok()?;
+    Duration::try_from(date.timestamp().duration_since(jiff::Timestamp::now())).ok()
+}

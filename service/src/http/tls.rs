@@ -1,0 +1,145 @@
+//! TLS for ureq with one configuration for all connections of a pass, and with buffers that are wiped.
+//!
+//! ureq's own connector builds its configuration in every thread that is first, roots and all, and leaves what passed
+//! through its buffers in freed memory; what passes through these are tokens and private keys.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use ureq::Error;
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, Either, NextTimeout, Transport, TransportAdapter,
+};
+use zeroize::Zeroizing;
+
+/// Room for a request's head with its token, and for as much of an answer.
+const BUFFER: usize = 16 * 1024;
+
+/// Puts TLS around a connection.
+pub(super) struct TlsConnector {
+    pub(super) config: Arc<ClientConfig>,
+}
+
+impl fmt::Debug for TlsConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsConnector").finish_non_exhaustive()
+    }
+}
+
+impl<In: Transport> Connector<In> for TlsConnector {
+    type Out = Either<In, TlsTransport>;
+
+    fn connect(&self, details: &ConnectionDetails<'_>, chained: Option<In>) -> Result<Option<Self::Out>, Error> {
+        let Some(transport) = chained else { return Ok(None) };
+        if !details.needs_tls() || transport.is_tls() {
+            return Ok(Some(Either::A(transport)));
+        }
+        let host = details.uri.host().unwrap_or_default().to_owned();
+        let name = ServerName::try_from(host).map_err(|_| Error::Tls("the host's name cannot be verified"))?;
+        let mut connection = ClientConnection::new(Arc::clone(&self.config), name).map_err(other)?;
+        connection.set_buffer_limit(Some(BUFFER));
+        let mut socket = TransportAdapter::new(transport.boxed(), Arc::clone(&details.current_time));
+        socket.set_timeout(details.timeout);
+        connection.complete_io(&mut socket)?;
+        let stream = StreamOwned { conn: connection, sock: socket };
+        Ok(Some(Either::B(TlsTransport { stream, buffers: WipedBuffers::new() })))
+    }
+}
+
+fn other(error: rustls::Error) -> Error {
+    std::io::Error::new(std::io::ErrorKind::InvalidData, error).into()
+}
+
+/// A connection inside TLS.
+pub(super) struct TlsTransport {
+    stream: StreamOwned<ClientConnection, TransportAdapter>,
+    buffers: WipedBuffers,
+}
+
+impl fmt::Debug for TlsTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsTransport").finish_non_exhaustive()
+    }
+}
+
+impl Transport for TlsTransport {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        self.stream.get_mut().set_timeout(timeout);
+        self.stream.write_all(&self.buffers.output[..amount])?;
+        Ok(())
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        self.stream.get_mut().set_timeout(timeout);
+        let amount = self.stream.read(self.buffers.input_append_buf())?;
+        self.buffers.input_appended(amount);
+        Ok(amount > 0)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.stream.get_mut().get_mut().is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        true
+    }
+}
+
+/// What was read and not yet consumed lies in `input[start..end]`.
+struct WipedBuffers {
+    input: Zeroizing<Vec<u8>>,
+    start: usize,
+    end: usize,
+    output: Zeroizing<Vec<u8>>,
+    progress: bool,
+}
+
+impl WipedBuffers {
+    fn new() -> Self {
+        let room = || Zeroizing::new(vec![0; BUFFER]);
+        Self { input: room(), start: 0, end: 0, output: room(), progress: false }
+    }
+}
+
+impl Buffers for WipedBuffers {
+    fn output(&mut self) -> &mut [u8] {
+        &mut self.output
+    }
+
+    fn input(&self) -> &[u8] {
+        &self.input[self.start..self.end]
+    }
+
+    fn input_append_buf(&mut self) -> &mut [u8] {
+        self.input.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        &mut self.input[self.end..]
+    }
+
+    fn input_appended(&mut self, amount: usize) {
+        self.end += amount;
+    }
+
+    fn input_consume(&mut self, amount: usize) {
+        self.progress = amount > 0;
+        self.start += amount;
+        debug_assert!(self.start <= self.end);
+    }
+
+    fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
+        // Only asked for while a request is sent, when nothing is left of the answer before.
+        (&mut self.input[self.end..], &mut self.output)
+    }
+
+    fn can_use_input(&self) -> bool {
+        self.start < self.end && self.progress
+    }
+}

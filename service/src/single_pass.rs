@@ -1,0 +1,148 @@
+//! `sync FILE`: one pass before a person's eyes.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use common::folders::Folders;
+use common::report::{Report, State};
+use common::settings::Settings;
+use common::status::{self, Overview, Phase, StatusFile};
+use jiff::Timestamp;
+use log::LevelFilter;
+use serde_json::{Value, json};
+
+use crate::agent::untried;
+use crate::daemon::{lock, sequence};
+use crate::sync::{Link, Passed, Watch};
+use crate::{DONE, FAILED, WRONG};
+
+/// How long a running instance is waited for: it may be replaced at this moment.
+const WAIT: Duration = Duration::from_secs(60);
+/// Progress is shown from this time on, and as often.
+const TICK: Duration = Duration::from_millis(500);
+
+pub(crate) fn run(file: &Path, folders: &Folders, as_json: bool) -> Result<u8> {
+    common::logging::start(None, "akvvm_service", LevelFilter::Off);
+    let mut errors = io::stderr();
+    let settings = match Settings::load(file) {
+        Ok(settings) => settings,
+        Err(wrong) => {
+            writeln!(errors, "akvvm_service: {wrong}")?;
+            return Ok(WRONG);
+        }
+    };
+    for warning in &settings.warnings {
+        writeln!(errors, "{}: warning: {warning}", file.display())?;
+    }
+    let _lock = lock(file, folders, WAIT)?;
+    let mut reports = untried(&settings);
+    let passed = pass(&settings, &reports);
+    let identity = passed.identity.clone();
+    for outcome in passed.outcomes {
+        reports[outcome.index] = outcome.report;
+    }
+    let now = Timestamp::now();
+    if let Some(folder) = &folders.status {
+        let phase = match reports.iter().all(|report| report.is_satisfied(now)) {
+            false if settings.require_initial_sync => Phase::InitialSyncFailed,
+            _ => Phase::Polling,
+        };
+        let overview = Overview { phase, identity: identity.as_deref(), reports: &reports, next_poll: None };
+        StatusFile::overview(&overview, now).save(&sequence(file).status_file(folder))?;
+    }
+    let mut out = io::stdout().lock();
+    if as_json {
+        serde_json::to_writer(&mut out, &to_json(&reports, identity.as_deref()))?;
+        writeln!(out)?;
+    } else {
+        print(&mut out, &reports, identity.as_deref())?;
+    }
+    Ok(if reports.iter().all(|report| report.problem().is_none()) { DONE } else { FAILED })
+}
+
+/// The pass, with a counter on the terminal while it takes long.
+fn pass(settings: &Settings, reports: &[Report]) -> Passed {
+    let (done, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let due: Vec<usize> = (0..reports.len()).collect();
+    let mut link = Link::new();
+    if !io::stderr().is_terminal() {
+        return link.pass(settings, &due, reports, &Watch { done: &done, stop: &stop });
+    }
+    let finished = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let counter = scope.spawn(|| {
+            while !finished.load(Ordering::Relaxed) {
+                thread::park_timeout(TICK);
+                if !finished.load(Ordering::Relaxed) {
+                    let _ =
+                        write!(io::stderr(), "\r{} of {} certificates", done.load(Ordering::Relaxed), reports.len());
+                }
+            }
+            // Wipes the line; a terminal that is gone does not matter.
+            let _ = write!(io::stderr(), "\r\u{1b}[K");
+        });
+        let passed = link.pass(settings, &due, reports, &Watch { done: &done, stop: &stop });
+        finished.store(true, Ordering::Relaxed);
+        counter.thread().unpark();
+        passed
+    })
+}
+
+fn print(out: &mut impl Write, reports: &[Report], identity: Option<&str>) -> io::Result<()> {
+    let width = reports.iter().map(|report| name(report).len()).max().unwrap_or(0).max("CERTIFICATE".len());
+    writeln!(out, "{:width$}  {:32}  {:20}  RESULT", "CERTIFICATE", "VERSION", "EXPIRES")?;
+    for report in reports {
+        let (version, expires) = match report.installed() {
+            Some(installed) => (installed.version.as_str(), status::seconds(installed.not_after)),
+            None => ("-", "-".to_owned()),
+        };
+        writeln!(out, "{:width$}  {version:32}  {expires:20}  {}", name(report), result(report))?;
+        for warning in &report.warnings {
+            writeln!(out, "{:width$}  warning: {warning}", "")?;
+        }
+    }
+    let installed = reports.iter().filter(|report| report.problem().is_none()).count();
+    write!(out, "{installed} of {} certificates installed", reports.len())?;
+    match identity {
+        Some(identity) => writeln!(out, "; identity: {identity}"),
+        None => writeln!(out),
+    }
+}
+
+fn name(report: &Report) -> String {
+    format!("{}.{}", report.url.vault(), report.url.name())
+}
+
+fn result(report: &Report) -> String {
+    match &report.state {
+        State::Waiting => "not tried".to_owned(),
+        State::Current { changed: true, .. } => format!("installed: {}", report.place),
+        State::Current { changed: false, .. } => "unchanged".to_owned(),
+        State::Stale { problem, .. } => format!("not renewed: {}", problem.message),
+        State::Missing { problem } => format!("not installed: {}", problem.message),
+    }
+}
+
+fn to_json(reports: &[Report], identity: Option<&str>) -> Value {
+    let certificates: Vec<Value> = reports
+        .iter()
+        .map(|report| {
+            let installed = report.installed();
+            json!({
+                "url": report.url.to_string(),
+                "place": report.place,
+                "version": installed.map(|installed| installed.version.as_str()),
+                "thumbprint": installed.map(|installed| &installed.thumbprint),
+                "expires": installed.map(|installed| status::seconds(installed.not_after)),
+                "changed": matches!(report.state, State::Current { changed: true, .. }),
+                "error": report.problem().map(|problem| json!({"code": problem.code, "message": problem.message})),
+                "warnings": report.warnings,
+            })
+        })
+        .collect();
+    json!({ "identity": identity, "certificates": certificates })
+}

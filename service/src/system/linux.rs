@@ -1,0 +1,61 @@
+//! Linux: no core dumps, signals as wake-ups, glibc's memory, the distribution's trust store.
+
+use std::path::PathBuf;
+use std::sync::mpsc::Sender;
+use std::thread;
+
+use anyhow::{Context, Result};
+use rustix::fs::Mode;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit, umask};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::agent::{Event, Wakeup};
+
+/// Keeps keys in this process: no core dump, no other process of the same user reading its memory, and no file that is
+/// readable before it is meant to be.
+pub(crate) fn harden() {
+    umask(Mode::RWXG | Mode::RWXO);
+    // Neither can fail for a process that lowers its own limits; a kernel that refuses leaves the unit's limits.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    bound_arenas();
+}
+
+/// Threads share glibc's memory: an arena for each of 16 short-lived threads would be kept for ever.
+#[cfg(target_env = "gnu")]
+fn bound_arenas() {
+    // SAFETY: mallopt only sets a parameter of the allocator; it is called before any thread is started.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
+/// Gives the memory of a pass back to the system, as hours pass before the next one.
+#[cfg(target_env = "gnu")]
+pub(crate) fn release_memory() {
+    // SAFETY: malloc_trim may be called at any time; it releases only memory that is not in use.
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// Turns signals into wake-ups: HUP polls, TERM and INT end.
+pub(crate) fn wake(events: Sender<Event>) -> Result<()> {
+    let mut signals = Signals::new([SIGHUP, SIGTERM, SIGINT]).context("cannot receive signals")?;
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            let wakeup = if signal == SIGHUP { Wakeup::Poll } else { Wakeup::Stop };
+            if events.send(Event::Wakeup(wakeup)).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+/// The file or folder of trusted roots: `SSL_CERT_FILE`, `SSL_CERT_DIR`, or where the distribution keeps them. The file
+/// is preferred: a folder is the same roots in 140 files.
+pub(crate) fn trust_store() -> Option<PathBuf> {
+    let named = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
+    named("SSL_CERT_FILE").or_else(|| named("SSL_CERT_DIR")).or_else(|| {
+        let found = openssl_probe::probe();
+        found.cert_file.or_else(|| found.cert_dir.into_iter().next())
+    })
+}

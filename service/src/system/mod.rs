@@ -1,0 +1,7 @@
+//! What the service asks of the operating system beside files: to be left alone, to be woken, and to give memory back.
+
+#[cfg(target_os = "linux")]
+mod linux;
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{harden, release_memory, trust_store, wake};
