@@ -135,14 +135,20 @@ impl Store {
         }
     }
 
-    /// Lets the link point to this version, which is in place, by one rename. `false` when it did already.
+    /// Lets the link point to this version, which is in place, by one rename. `false` when it did already. The links
+    /// of a pass are brought to the disk together, when the store is dropped.
     ///
     /// # Errors
     ///
     /// As for [`Store::current`].
     pub(crate) fn point(&self, observed: &ObservedCertificate, version: &Version) -> Result<bool, StoreError> {
-        let directory = &self.folder(observed)?.directory;
-        link::point(directory, &observed.link_name(), &observed.base_name(), &file_name(observed, version))
+        let folder = self.folder(observed)?;
+        let name = file_name(observed, version);
+        let moved = link::point(&folder.directory, &observed.link_name(), &observed.base_name(), &name)?;
+        if moved {
+            folder.note_swing();
+        }
+        Ok(moved)
     }
 
     fn folder(&self, observed: &ObservedCertificate) -> Result<&Folder, StoreError> {
