@@ -26,11 +26,7 @@ impl Addresses {
     #[must_use]
     pub fn loopback() -> Self {
         let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self {
-            imds: free,
-            vault: free,
-            proxy: Some(free),
-        }
+        Self { imds: free, vault: free, proxy: Some(free) }
     }
 
     /// The same, with a proxy on a free port of the loopback.

@@ -65,18 +65,9 @@ impl Azure {
         let vaults = vault.address();
         let proxy = addresses.proxy.map(|address| {
             let shared = shared.clone();
-            Listener::start(address, move |connection| {
-                proxy::serve(&shared, connection, vaults)
-            })
+            Listener::start(address, move |connection| proxy::serve(&shared, connection, vaults))
         });
-        Ok(Self {
-            shared,
-            imds,
-            vault,
-            proxy: proxy.transpose()?,
-            root_pem,
-            folder,
-        })
+        Ok(Self { shared, imds, vault, proxy: proxy.transpose()?, root_pem, folder })
     }
 
     /// The root that clients must trust, in PEM.
@@ -119,12 +110,7 @@ impl Azure {
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {
         let ca = self.root_file().display().to_string();
-        let proxy = self.proxy_url().map(|url| {
-            vec![
-                ("HTTPS_PROXY".to_owned(), url),
-                ("SSL_CERT_FILE".to_owned(), ca),
-            ]
-        });
+        let proxy = self.proxy_url().map(|url| vec![("HTTPS_PROXY".to_owned(), url), ("SSL_CERT_FILE".to_owned(), ca)]);
         proxy.unwrap_or_default()
     }
 
@@ -149,18 +135,11 @@ impl Azure {
         let host = host_of(vault);
         let mut state = self.shared.lock();
         let vault = state.vaults.get_mut(&host);
-        Ok(look(vault.with_context(|| {
-            format!("{host}: no such vault; create it first")
-        })?))
+        Ok(look(vault.with_context(|| format!("{host}: no such vault; create it first"))?))
     }
 
     /// Looks at a secret or changes it. Fails when it never existed.
-    pub fn secret<T>(
-        &self,
-        vault: &str,
-        name: &str,
-        look: impl FnOnce(&mut Secret) -> T,
-    ) -> Result<T> {
+    pub fn secret<T>(&self, vault: &str, name: &str, look: impl FnOnce(&mut Secret) -> T) -> Result<T> {
         let found = self.vault(vault, |vault| vault.secret_mut(name).map(look))?;
         found.with_context(|| format!("{}: no secret {name}", host_of(vault)))
     }

@@ -29,12 +29,7 @@ pub struct Console<'a> {
 impl<'a> Console<'a> {
     /// A console for `azure`, with an authority for the certificates that are asked for.
     pub fn new(azure: &'a Azure, agent: Agent) -> Result<Self> {
-        Ok(Self {
-            azure,
-            authority: Authority::new("Example", 1)?,
-            kinds: HashMap::new(),
-            agent,
-        })
+        Ok(Self { azure, authority: Authority::new("Example", 1)?, kinds: HashMap::new(), agent })
     }
 
     /// Carries out one order; answers the text to print.
@@ -59,8 +54,7 @@ impl<'a> Console<'a> {
                     true => Scope::Imds,
                     false => scope(name),
                 };
-                self.azure
-                    .fault(scope, how.fault(), times.map_or(Times::Always, Times::Next));
+                self.azure.fault(scope, how.fault(), times.map_or(Times::Always, Times::Next));
                 Ok(String::new())
             }
             Order::Repair { name } => {
@@ -75,11 +69,7 @@ impl<'a> Console<'a> {
             Order::Delete { name } => done(self.azure.delete(vault, &name)),
             Order::List => self.list(),
             Order::Requests => Ok(self.requests()),
-            Order::Goal {
-                package,
-                settings,
-                sequence,
-            } => {
+            Order::Goal { package, settings, sequence } => {
                 let goal = match settings {
                     Some(path) => {
                         let text = fs::read_to_string(&path);
@@ -132,8 +122,7 @@ impl<'a> Console<'a> {
     fn put(&mut self, vault: &str, name: &str, kind: Kind, dns: String) -> Result<String> {
         let bundle = kind.bundle(&self.authority, &dns)?;
         let version = self.azure.put(vault, name, bundle)?;
-        self.kinds
-            .insert((host_of(vault), name.to_owned()), (kind, dns));
+        self.kinds.insert((host_of(vault), name.to_owned()), (kind, dns));
         Ok(format!("{}/{version}\n", self.azure.url(vault, name)))
     }
 
@@ -169,9 +158,7 @@ impl<'a> Console<'a> {
         let mut text = String::new();
         for request in self.azure.requests() {
             let at = Timestamp::try_from(request.at).unwrap_or_default();
-            let status = request
-                .status
-                .map_or("-".to_owned(), |status| status.to_string());
+            let status = request.status.map_or("-".to_owned(), |status| status.to_string());
             let _ = writeln!(
                 text,
                 "{}  {:?}  {status}  {} {}{}",
@@ -194,24 +181,13 @@ fn done(result: Result<()>) -> Result<String> {
 fn report(outcome: &Outcome) -> String {
     let mut text = String::new();
     for run in &outcome.runs {
-        let exit = run
-            .exit
-            .map_or("killed".to_owned(), |exit| format!("exit {exit}"));
-        let _ = writeln!(
-            text,
-            "{} {}: {exit} after {:.1?}",
-            run.verb.name(),
-            run.version,
-            run.duration
-        );
+        let exit = run.exit.map_or("killed".to_owned(), |exit| format!("exit {exit}"));
+        let _ = writeln!(text, "{} {}: {exit} after {:.1?}", run.verb.name(), run.version, run.duration);
         for line in run.stdout.lines().chain(run.stderr.lines()) {
             let _ = writeln!(text, "  {line}");
         }
     }
-    let message = outcome
-        .handler
-        .as_ref()
-        .map(|handler| handler.message.as_str());
+    let message = outcome.handler.as_ref().map(|handler| handler.message.as_str());
     let _ = writeln!(text, "{}", message.unwrap_or("removed"));
     text
 }

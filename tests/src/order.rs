@@ -85,10 +85,7 @@ pub enum Order {
 impl Order {
     /// The same with paths that mean the same in another process.
     pub fn with_absolute_paths(mut self) -> Result<Self> {
-        if let Self::Goal {
-            package, settings, ..
-        } = &mut self
-        {
+        if let Self::Goal { package, settings, .. } = &mut self {
             *package = std::path::absolute(&package)?;
             if let Some(settings) = settings {
                 *settings = std::path::absolute(&settings)?;
@@ -110,12 +107,8 @@ pub struct Letter {
 /// Sends an order to the emulator in this folder; answers the text to print.
 pub fn send(folder: &Path, letter: &Letter) -> Result<String> {
     let path = folder.join("control");
-    let mut stream = UnixStream::connect(&path).with_context(|| {
-        format!(
-            "{}: no emulator answers; start one with `azure-emulator run`",
-            path.display()
-        )
-    })?;
+    let mut stream = UnixStream::connect(&path)
+        .with_context(|| format!("{}: no emulator answers; start one with `azure-emulator run`", path.display()))?;
     stream.write_all(format!("{}\n", json!(letter)).as_bytes())?;
     stream.shutdown(Shutdown::Write)?;
     let mut answer = String::new();

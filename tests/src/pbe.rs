@@ -67,10 +67,8 @@ pub(crate) fn encrypt_with(form: &Pfx, cipher: Cipher, plain: &[u8]) -> Result<(
     if digest == Digest::Sha256 {
         derivation.push(sequence(&[oid(HMAC_SHA256), null()]));
     }
-    let parameters = sequence(&[
-        sequence(&[oid(PBKDF2), sequence(&derivation)]),
-        sequence(&[oid(identifier), octets(&iv)]),
-    ]);
+    let parameters =
+        sequence(&[sequence(&[oid(PBKDF2), sequence(&derivation)]), sequence(&[oid(identifier), octets(&iv)])]);
     let secret = encrypt(symmetric, &key, Some(&iv), plain)?;
     Ok((sequence(&[oid(PBES2), parameters]), secret))
 }
@@ -98,14 +96,7 @@ pub(crate) fn mac(form: &Pfx, digest: Digest, safe: &[u8]) -> Result<Vec<u8>> {
 
 /// The key derivation of PKCS #12 (RFC 7292 appendix B.2) for the empty password. `purpose` is 1 for a key, 2 for
 /// an initialisation vector, 3 for a MAC key.
-fn derive(
-    form: &Pfx,
-    digest: Digest,
-    purpose: u8,
-    salt: &[u8],
-    rounds: u32,
-    length: usize,
-) -> Result<Vec<u8>> {
+fn derive(form: &Pfx, digest: Digest, purpose: u8, salt: &[u8], rounds: u32, length: usize) -> Result<Vec<u8>> {
     const BLOCK: usize = 64;
     let password: &[u8] = match form.password {
         EmptyPassword::Terminated => &[0, 0],
@@ -158,14 +149,10 @@ fn load_legacy() -> Result<()> {
     static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
     let loaded = LOADED.get_or_init(|| {
         let provider = Provider::try_load(None, "legacy", true);
-        provider
-            .map(std::mem::forget)
-            .map_err(|error| error.to_string())
+        provider.map(std::mem::forget).map_err(|error| error.to_string())
     });
     match loaded {
         Ok(()) => Ok(()),
-        Err(reason) => Err(anyhow::anyhow!(
-            "OpenSSL's legacy provider cannot be loaded: {reason}"
-        )),
+        Err(reason) => Err(anyhow::anyhow!("OpenSSL's legacy provider cannot be loaded: {reason}")),
     }
 }

@@ -87,11 +87,7 @@ impl Pfx {
         wrong_local_key_id: false,
     };
     /// An older import: certificates with RC2-40 and a MAC of a single round.
-    pub const LEGACY: Self = Self {
-        certificates: Cipher::Rc2,
-        mac_iterations: 1,
-        ..Self::KEY_VAULT
-    };
+    pub const LEGACY: Self = Self { certificates: Cipher::Rc2, mac_iterations: 1, ..Self::KEY_VAULT };
     /// What OpenSSL 3 writes by default: AES-256 with HMAC-SHA256.
     pub const MODERN: Self = Self {
         key: Cipher::Aes256(Digest::Sha256),
@@ -186,11 +182,7 @@ pub(crate) fn key_bag(form: &Pfx, pkcs8: &[u8]) -> Result<Vec<u8>> {
         attribute(FRIENDLY_NAME, bmp_string(form.friendly_name)),
         attribute(PROVIDER_NAME, bmp_string(provider)),
     ]);
-    Ok(sequence(&[
-        oid(SHROUDED_KEY_BAG),
-        explicit(0, &value),
-        attributes,
-    ]))
+    Ok(sequence(&[oid(SHROUDED_KEY_BAG), explicit(0, &value), attributes]))
 }
 
 fn attribute(kind: &[u32], value: Vec<u8>) -> Vec<u8> {

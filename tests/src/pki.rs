@@ -42,12 +42,7 @@ impl Authority {
         Self::build(name, intermediates, KeyKind::P256, false)
     }
 
-    fn build(
-        name: &str,
-        intermediates: usize,
-        kind: KeyKind,
-        key_identifiers: bool,
-    ) -> Result<Self> {
+    fn build(name: &str, intermediates: usize, kind: KeyKind, key_identifiers: bool) -> Result<Self> {
         let mut chain: Vec<(X509, PKey<Private>)> = Vec::new();
         for level in 0..=intermediates {
             let subject = match level {
@@ -67,10 +62,7 @@ impl Authority {
             let certificate = sign(&plan, &key, chain.last())?;
             chain.push((certificate, key));
         }
-        Ok(Self {
-            chain,
-            key_identifiers,
-        })
+        Ok(Self { chain, key_identifiers })
     }
 
     /// The self-signed certificate at the top.
@@ -83,16 +75,12 @@ impl Authority {
     #[must_use]
     pub fn intermediates(&self) -> Vec<X509> {
         let below_root = self.chain[1..].iter().rev();
-        below_root
-            .map(|(certificate, _)| certificate.clone())
-            .collect()
+        below_root.map(|(certificate, _)| certificate.clone()).collect()
     }
 
     /// The same name and key as `other`'s issuing certificate, signed by this root: a cross-signed certificate.
     pub fn cross_sign(&self, other: &Self) -> Result<X509> {
-        let Some((certificate, key)) = other.chain.last() else {
-            bail!("an authority without certificates")
-        };
+        let Some((certificate, key)) = other.chain.last() else { bail!("an authority without certificates") };
         let subject = common_name(certificate);
         let plan = Plan {
             subject: &subject,
@@ -115,12 +103,7 @@ impl Authority {
     /// Issues a certificate for a key that exists already.
     pub fn issue_for(&self, request: &Request, key: PKey<Private>) -> Result<Issued> {
         let leaf = sign(&request.plan(self.key_identifiers), &key, self.chain.last())?;
-        Ok(Issued {
-            key,
-            leaf,
-            intermediates: self.intermediates(),
-            root: Some(self.root().clone()),
-        })
+        Ok(Issued { key, leaf, intermediates: self.intermediates(), root: Some(self.root().clone()) })
     }
 }
 
@@ -184,12 +167,7 @@ impl Request {
     pub fn self_signed(&self) -> Result<Issued> {
         let key = self.key.generate()?;
         let leaf = sign(&self.plan(true), &key, None)?;
-        Ok(Issued {
-            key,
-            leaf,
-            intermediates: Vec::new(),
-            root: None,
-        })
+        Ok(Issued { key, leaf, intermediates: Vec::new(), root: None })
     }
 
     fn plan(&self, key_identifiers: bool) -> Plan<'_> {

@@ -90,14 +90,11 @@ impl Vault {
 
     /// Adds a version, which is the newest then; a deleted secret is recovered by it. Answers the version.
     pub(crate) fn put(&mut self, name: &str, bundle: Bundle) -> String {
-        let secret = self
-            .secrets
-            .entry(name.to_ascii_lowercase())
-            .or_insert_with(|| Secret {
-                name: name.to_owned(),
-                versions: Vec::new(),
-                deleted: false,
-            });
+        let secret = self.secrets.entry(name.to_ascii_lowercase()).or_insert_with(|| Secret {
+            name: name.to_owned(),
+            versions: Vec::new(),
+            deleted: false,
+        });
         secret.deleted = false;
         let id = format!("{:032x}", fastrand::u128(..));
         secret.versions.push(Version {
@@ -191,10 +188,7 @@ impl Version {
         }
         object.insert("attributes".to_owned(), attributes);
         if !self.tags.is_empty() {
-            let tags = self
-                .tags
-                .iter()
-                .map(|(key, value)| (key.clone(), json!(value)));
+            let tags = self.tags.iter().map(|(key, value)| (key.clone(), json!(value)));
             object.insert("tags".to_owned(), Value::Object(tags.collect()));
         }
         object

@@ -9,8 +9,7 @@ use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Private};
 use openssl::x509::extension::{
-    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName,
-    SubjectKeyIdentifier,
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName, SubjectKeyIdentifier,
 };
 use openssl::x509::{X509, X509Builder, X509NameBuilder};
 
@@ -33,11 +32,7 @@ pub(crate) struct Plan<'a> {
 }
 
 /// Signs `plan` for `key`, by `issuer` or, without one, by the key itself.
-pub(crate) fn sign(
-    plan: &Plan<'_>,
-    key: &PKey<Private>,
-    issuer: Option<&(X509, PKey<Private>)>,
-) -> Result<X509> {
+pub(crate) fn sign(plan: &Plan<'_>, key: &PKey<Private>, issuer: Option<&(X509, PKey<Private>)>) -> Result<X509> {
     let mut subject = X509NameBuilder::new()?;
     subject.append_entry_by_nid(Nid::COMMONNAME, plan.subject)?;
     let subject = subject.build();

@@ -24,21 +24,10 @@ fn gives_tokens_for_the_identity_that_is_asked_for() {
     let (world, azure) = machine();
     let (one, other) = (Identity::user("one"), Identity::user("other"));
     let ask = |query: &str| token(&world, &format!("&resource=https://vault.azure.net{query}"));
-    let client = |query: &str| {
-        ask(query).json()["client_id"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
-    };
+    let client = |query: &str| ask(query).json()["client_id"].as_str().unwrap_or_default().to_owned();
     let refused = |query: &str| {
         let answer = ask(query);
-        (
-            answer.status,
-            answer.json()["error_description"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned(),
-        )
+        (answer.status, answer.json()["error_description"].as_str().unwrap_or_default().to_owned())
     };
     let system = azure.machine(|machine| machine.system.take()).unwrap();
     assert_eq!(refused(""), (400, "Identity not found".to_owned()));
@@ -52,27 +41,12 @@ fn gives_tokens_for_the_identity_that_is_asked_for() {
     );
     azure.machine(|machine| machine.system = Some(system.clone()));
     assert_eq!(client(""), system.client_id);
-    assert_eq!(
-        client(&format!("&client_id={}", other.client_id)),
-        other.client_id
-    );
-    assert_eq!(
-        client(&format!("&object_id={}", one.object_id)),
-        one.client_id
-    );
-    assert_eq!(
-        client(&format!("&msi_res_id={}", one.resource_id)),
-        one.client_id
-    );
-    assert_eq!(
-        refused("&client_id=11111111-2222-3333-4444-555555555555").0,
-        400
-    );
+    assert_eq!(client(&format!("&client_id={}", other.client_id)), other.client_id);
+    assert_eq!(client(&format!("&object_id={}", one.object_id)), one.client_id);
+    assert_eq!(client(&format!("&msi_res_id={}", one.resource_id)), one.client_id);
+    assert_eq!(refused("&client_id=11111111-2222-3333-4444-555555555555").0, 400);
     azure.machine(|machine| machine.answer_as = Some(one.clone()));
-    assert_eq!(
-        client(&format!("&client_id={}", other.client_id)),
-        one.client_id
-    );
+    assert_eq!(client(&format!("&client_id={}", other.client_id)), one.client_id);
 }
 
 #[test]
@@ -86,14 +60,8 @@ fn insists_on_the_metadata_header_a_version_and_a_resource() {
         answer.json(),
         json!({"error": "invalid_request", "error_description": "Required metadata header not specified"})
     );
-    for query in [
-        "?api-version=2018-02-01",
-        "?resource=https://vault.azure.net",
-    ] {
-        assert_eq!(
-            curl(&world, &["-H", "Metadata: true", &format!("{url}{query}")]).status,
-            400
-        );
+    for query in ["?api-version=2018-02-01", "?resource=https://vault.azure.net"] {
+        assert_eq!(curl(&world, &["-H", "Metadata: true", &format!("{url}{query}")]).status, 400);
     }
     let foreign = token(&world, "&resource=https://contoso.vault.azure.net").json();
     assert_eq!(foreign["error"], json!("invalid_resource"));
@@ -101,13 +69,7 @@ fn insists_on_the_metadata_header_a_version_and_a_resource() {
     // The Node SDK adds a slash.
     let slash = good.replace("token?", "token/?");
     assert_eq!(curl(&world, &["-H", "Metadata: true", &slash]).status, 200);
-    let proxied = [
-        "-H",
-        "Metadata: true",
-        "-H",
-        "X-Forwarded-For: 10.0.0.1",
-        &good,
-    ];
+    let proxied = ["-H", "Metadata: true", "-H", "X-Forwarded-For: 10.0.0.1", &good];
     assert_eq!(curl(&world, &proxied).status, 400);
     assert!(azure.requests_to(Server::Imds).last().unwrap().proxied());
 }
@@ -140,13 +102,7 @@ fn the_metadata_service_fails_on_demand() {
         (Trouble::Unauthorized("unknown_source".to_owned()), 401),
     ] {
         azure.fault(Scope::Imds, trouble, Times::Next(1));
-        assert_eq!(
-            token(&world, "&resource=https://vault.azure.net").status,
-            status
-        );
+        assert_eq!(token(&world, "&resource=https://vault.azure.net").status, status);
     }
-    assert_eq!(
-        token(&world, "&resource=https://vault.azure.net").status,
-        200
-    );
+    assert_eq!(token(&world, "&resource=https://vault.azure.net").status, 200);
 }

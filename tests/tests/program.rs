@@ -40,19 +40,12 @@ impl Drop for Running {
 
 /// Starts `run` and reads what it prints up to the list of its secrets.
 fn run(folder: &Path) -> (Running, Vec<String>) {
-    let mut child = emulator(folder)
-        .arg("run")
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = emulator(folder).arg("run").stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut printed = Vec::new();
     for line in lines {
         printed.push(line.unwrap());
-        if printed
-            .last()
-            .is_some_and(|line| line.contains("/secrets/web"))
-        {
+        if printed.last().is_some_and(|line| line.contains("/secrets/web")) {
             break;
         }
     }
@@ -66,43 +59,19 @@ fn runs_takes_orders_and_ends_without_a_trace() {
     let (mut running, printed) = run(&folder);
     let exported = |name: &str| {
         let prefix = format!("export {name}=");
-        printed
-            .iter()
-            .find_map(|line| line.strip_prefix(&prefix))
-            .unwrap()
-            .to_owned()
+        printed.iter().find_map(|line| line.strip_prefix(&prefix)).unwrap().to_owned()
     };
     let curl = |path: &str| {
         let mut command = Command::new("curl");
-        command
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap());
-        command.args([
-            "-sS",
-            "--max-time",
-            "3",
-            "--proxy",
-            &exported("HTTPS_PROXY"),
-        ]);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+        command.args(["-sS", "--max-time", "3", "--proxy", &exported("HTTPS_PROXY")]);
         command.args(["--cacert", &exported("SSL_CERT_FILE")]);
-        let output = command
-            .arg(format!("https://contoso.vault.azure.net{path}"))
-            .output();
+        let output = command.arg(format!("https://contoso.vault.azure.net{path}")).output();
         String::from_utf8(output.unwrap().stdout).unwrap()
     };
     assert!(curl("/secrets/web?api-version=7.4").contains("AKV10000"));
 
-    let first = tell(
-        &folder,
-        &[
-            "put",
-            "shop",
-            "--kind",
-            "reversed-pem",
-            "--dns",
-            "shop.test",
-        ],
-    );
+    let first = tell(&folder, &["put", "shop", "--kind", "reversed-pem", "--dns", "shop.test"]);
     let second = tell(&folder, &["renew", "shop"]);
     assert!(first.starts_with("https://contoso.vault.azure.net/secrets/shop/"));
     assert_ne!(first, second);
@@ -112,10 +81,7 @@ fn runs_takes_orders_and_ends_without_a_trace() {
     assert!(shop.contains("of 2 versions  disabled"), "{shop}");
     tell(&folder, &["break", "shop", "--how", "firewall"]);
     tell(&folder, &["repair", "shop"]);
-    assert!(
-        tell(&folder, &["requests"])
-            .contains("Vault  401  GET contoso.vault.azure.net/secrets/web")
-    );
+    assert!(tell(&folder, &["requests"]).contains("Vault  401  GET contoso.vault.azure.net/secrets/web"));
 
     for (words, complaints) in [
         (["renew", "nothing"], "put it first"),
@@ -124,11 +90,7 @@ fn runs_takes_orders_and_ends_without_a_trace() {
     ] {
         let output = emulator(&folder).args(words).output().unwrap();
         assert!(!output.status.success());
-        assert!(
-            complaint(&output).contains(complaints),
-            "{}",
-            complaint(&output)
-        );
+        assert!(complaint(&output).contains(complaints), "{}", complaint(&output));
     }
     let twice = emulator(&folder).arg("run").output().unwrap();
     assert!(complaint(&twice).contains("runs in this folder already"));
@@ -153,11 +115,9 @@ fn runs_a_command_in_a_world_with_real_names() {
         .map(|verb| (format!("{verb}Command"), json!(format!("probe {verb}"))))
         .collect();
     let manifest = json!([{"handlerManifest": serde_json::Map::from_iter(commands)}]);
-    zip.start_file("HandlerManifest.json", SimpleFileOptions::default())
-        .unwrap();
+    zip.start_file("HandlerManifest.json", SimpleFileOptions::default()).unwrap();
     zip.write_all(manifest.to_string().as_bytes()).unwrap();
-    zip.start_file("probe", SimpleFileOptions::default())
-        .unwrap();
+    zip.start_file("probe", SimpleFileOptions::default()).unwrap();
     zip.write_all(b"#!/bin/sh\necho \"this is $1\"\n").unwrap();
     zip.finish().unwrap();
 
@@ -171,26 +131,13 @@ fn runs_a_command_in_a_world_with_real_names() {
         exit 7"#;
     let program = env!("CARGO_BIN_EXE_azure-emulator");
     let mut command = outer.command(program);
-    command
-        .arg("--folder")
-        .arg(root.path())
-        .args(["world", "sh", "-c", script, program]);
+    command.arg("--folder").arg(root.path()).args(["world", "sh", "-c", script, program]);
     let output = command.arg(root.path()).arg(&package).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(
-        output.status.code(),
-        Some(7),
-        "{text} {}",
-        complaint(&output)
-    );
-    for words in [
-        "AKV10000",
-        "/secrets/late/",
-        "  this is install",
-        "  this is enable",
-        "transitioning: ",
-        "\nremoved\n",
-    ] {
+    assert_eq!(output.status.code(), Some(7), "{text} {}", complaint(&output));
+    for words in
+        ["AKV10000", "/secrets/late/", "  this is install", "  this is enable", "transitioning: ", "\nremoved\n"]
+    {
         assert!(text.contains(words), "{words} not in {text}");
     }
     assert!(!root.path().join("control").exists());
@@ -206,18 +153,8 @@ fn says_what_a_world_takes_to_who_is_not_root() {
     let reachable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(root.path(), reachable).unwrap();
     let mut command = Command::new("setpriv");
-    command
-        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
-        .arg(program);
-    let output = command
-        .args(["world", "true"])
-        .current_dir("/")
-        .output()
-        .unwrap();
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(program);
+    let output = command.args(["world", "true"]).current_dir("/").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(
-        complaint(&output).contains("these need root: run this with sudo"),
-        "{}",
-        complaint(&output)
-    );
+    assert!(complaint(&output).contains("these need root: run this with sudo"), "{}", complaint(&output));
 }

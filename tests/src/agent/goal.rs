@@ -30,21 +30,13 @@ impl Goal {
     /// A goal with public settings.
     #[must_use]
     pub fn new(package: &Path, sequence: u32, public_settings: Value) -> Self {
-        Self {
-            package: package.to_owned(),
-            sequence,
-            settings: Settings::Public(public_settings),
-        }
+        Self { package: package.to_owned(), sequence, settings: Settings::Public(public_settings) }
     }
 
     /// A goal without settings.
     #[must_use]
     pub fn without_settings(package: &Path) -> Self {
-        Self {
-            package: package.to_owned(),
-            sequence: 0,
-            settings: Settings::Absent,
-        }
+        Self { package: package.to_owned(), sequence: 0, settings: Settings::Absent }
     }
 }
 

@@ -121,36 +121,21 @@ impl Agent {
         let known = self.failed.as_ref().or(self.current.as_ref());
         let known = known.filter(|handler| handler.version == version);
         let mut handler = match known {
-            Some(handler) if matches!(handler.state, State::Installed | State::Enabled) => {
-                handler.clone()
-            }
+            Some(handler) if matches!(handler.state, State::Installed | State::Enabled) => handler.clone(),
             // What never got as far as that is unpacked anew.
             _ => {
                 let folders = Folders::new(&self.home, &self.logs, &name, &version);
                 let manifest = package::unpack(&goal.package, &folders)?;
-                Handler {
-                    version,
-                    folders,
-                    manifest,
-                    state: State::NotInstalled,
-                }
+                Handler { version, folders, manifest, state: State::NotInstalled }
             }
         };
-        handler
-            .folders
-            .write_settings(goal.sequence, &goal.settings)?;
+        handler.folders.write_settings(goal.sequence, &goal.settings)?;
         let done = self.converge(&mut handler)?;
         self.status = Some(match done {
-            Ok(()) => HandlerStatus {
-                ready: true,
-                code: 0,
-                message: "Plugin enabled".to_owned(),
-            },
+            Ok(()) => HandlerStatus { ready: true, code: 0, message: "Plugin enabled".to_owned() },
             Err(failure) => failure,
         });
-        handler
-            .folders
-            .write_state(&format!("{:?}", handler.state))?;
+        handler.folders.write_state(&format!("{:?}", handler.state))?;
         self.clean_up()?;
         Ok(self.outcome())
     }
@@ -172,11 +157,7 @@ impl Agent {
                 None => {
                     handler.state = State::Installed;
                     handler.folders.write_state("Installed")?;
-                    self.status = Some(HandlerStatus {
-                        ready: false,
-                        code: 0,
-                        message: "Plugin disabled".to_owned(),
-                    });
+                    self.status = Some(HandlerStatus { ready: false, code: 0, message: "Plugin disabled".to_owned() });
                 }
             }
             self.current = Some(handler);
@@ -214,11 +195,7 @@ impl Agent {
     }
 
     /// Asks for the status until it is as wanted; an error that shows the last one after `limit`.
-    pub fn wait_until(
-        &self,
-        limit: Duration,
-        wanted: impl Fn(&Reported) -> bool,
-    ) -> Result<Reported> {
+    pub fn wait_until(&self, limit: Duration, wanted: impl Fn(&Reported) -> bool) -> Result<Reported> {
         let end = Instant::now() + limit;
         loop {
             let status = self.status()?;
@@ -247,18 +224,12 @@ impl Agent {
     }
 
     fn outcome(&mut self) -> Outcome {
-        Outcome {
-            runs: std::mem::take(&mut self.runs),
-            handler: self.status.clone(),
-        }
+        Outcome { runs: std::mem::take(&mut self.runs), handler: self.status.clone() }
     }
 
     /// Forgets the extension and removes its folders.
     fn forget(&mut self) -> Result<()> {
-        for handler in [self.current.take(), self.failed.take()]
-            .into_iter()
-            .flatten()
-        {
+        for handler in [self.current.take(), self.failed.take()].into_iter().flatten() {
             if handler.folders.base.exists() {
                 fs::remove_dir_all(&handler.folders.base)?;
             }
@@ -269,16 +240,12 @@ impl Agent {
 
     /// Removes every folder that is named like a handler and is none of ours, as each goal state does.
     fn clean_up(&self) -> Result<()> {
-        let ours: Vec<&Path> = [&self.current, &self.failed]
-            .into_iter()
-            .flatten()
-            .map(|handler| handler.folders.base.as_path())
-            .collect();
+        let ours: Vec<&Path> =
+            [&self.current, &self.failed].into_iter().flatten().map(|handler| handler.folders.base.as_path()).collect();
         for entry in fs::read_dir(&self.home)? {
             let path = entry?.path();
             if path.is_dir() && folders::names_a_handler(&path) && !ours.contains(&path.as_path()) {
-                fs::remove_dir_all(&path)
-                    .with_context(|| format!("{}: cannot remove it", path.display()))?;
+                fs::remove_dir_all(&path).with_context(|| format!("{}: cannot remove it", path.display()))?;
             }
         }
         Ok(())

@@ -38,16 +38,8 @@ impl Agent {
 
     /// Replaces `previous` by `handler` up to the point where the new one is installed. Answers the exit code of the
     /// old one's uninstall.
-    fn update(
-        &mut self,
-        handler: &mut Handler,
-        mut previous: Handler,
-    ) -> Result<Result<i32, HandlerStatus>> {
-        let mut old = Old {
-            from: Some(previous.version.clone()),
-            to: Some(handler.version.clone()),
-            ..Old::default()
-        };
+    fn update(&mut self, handler: &mut Handler, mut previous: Handler) -> Result<Result<i32, HandlerStatus>> {
+        let mut old = Old { from: Some(previous.version.clone()), to: Some(handler.version.clone()), ..Old::default() };
         let goes_on = handler.manifest.continue_on_update_failure;
         if previous.state == State::Enabled {
             let run = self.run(&previous, Verb::Disable, &Old::default())?;
