@@ -85,7 +85,8 @@ fn main() -> ExitCode {
 
 fn report(status_file: Option<&PathBuf>) {
     let identity = format!("process {}", std::process::id());
-    let overview = Overview { phase: Phase::Polling, identity: Some(&identity), reports: &[], next_poll: None };
+    let overview =
+        Overview { phase: Phase::Polling, identity: Some(&identity), certificates: &[], reports: &[], next_poll: None };
     if let Some(path) = status_file {
         StatusFile::overview(&overview, Timestamp::now()).save(path).unwrap();
     }
