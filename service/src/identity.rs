@@ -21,7 +21,7 @@ use crate::http::{self, Answer, TransportError};
 /// A token is replaced this long before its end.
 const MARGIN: Duration = Duration::from_secs(300);
 /// No token of a managed identity is nearly this long.
-const LONGEST_TOKEN: usize = 16 * 1024;
+const LONGEST_TOKEN: usize = 12 * 1024;
 
 /// A bearer token. Its text is shown nowhere.
 pub(crate) struct Token {

@@ -35,17 +35,12 @@ pub(crate) struct Link {
     roots: Option<Roots>,
 }
 
-/// What became of one certificate.
-pub(crate) struct Outcome {
-    pub(crate) index: usize,
-    pub(crate) report: Report,
-    pub(crate) verdict: Verdict,
-}
-
 /// The result of a pass.
 pub(crate) struct Passed {
-    /// One for each certificate that was due.
-    pub(crate) outcomes: Vec<Outcome>,
+    /// What is known of every certificate now.
+    pub(crate) reports: Vec<Report>,
+    /// One for each certificate that was looked at, with its index.
+    pub(crate) verdicts: Vec<(usize, Verdict)>,
     /// The identities that were used, for a person.
     pub(crate) identity: Option<String>,
 }
@@ -63,20 +58,25 @@ impl Link {
         Self { tokens: Tokens::new(), roots: None }
     }
 
-    /// Brings the certificates with the indexes `due` up to date; `known` is what the last passes said of all.
-    pub(crate) fn pass(&mut self, settings: &Settings, due: &[usize], known: &[Report], watch: &Watch<'_>) -> Passed {
+    /// Brings the certificates with the indexes `due` up to date; `reports` is what is known of all of them before.
+    pub(crate) fn pass(
+        &mut self,
+        settings: &Settings,
+        due: &[usize],
+        reports: Vec<Report>,
+        watch: &Watch<'_>,
+    ) -> Passed {
         self.tokens.begin_pass();
         let connections = connections(due.len());
         let agent = self.vault_agent(connections);
         let store = Store::open(&settings.certificates);
         let pass = Pass {
             settings,
-            known,
             tokens: &self.tokens,
             agent,
             store,
             used: Mutex::default(),
-            outcomes: Mutex::default(),
+            results: Mutex::new(Results { reports, verdicts: Vec::with_capacity(due.len()) }),
             watch,
         };
         let lanes = lanes(settings, due, connections);
@@ -157,13 +157,17 @@ fn lanes(settings: &Settings, due: &[usize], connections: usize) -> Vec<Arc<Queu
 
 struct Pass<'a> {
     settings: &'a Settings,
-    known: &'a [Report],
     tokens: &'a Tokens,
     agent: Result<Agent, http::TransportError>,
     store: Store,
     used: Mutex<Vec<String>>,
-    outcomes: Mutex<Vec<Outcome>>,
+    results: Mutex<Results>,
     watch: &'a Watch<'a>,
+}
+
+struct Results {
+    reports: Vec<Report>,
+    verdicts: Vec<(usize, Verdict)>,
 }
 
 /// What is in place after a certificate was brought up to date.
@@ -190,8 +194,7 @@ impl Pass<'_> {
             if let Err(Error::Vault(VaultError::Throttled { retry_after, .. })) = result {
                 *queue.throttled.lock().unwrap_or_else(PoisonError::into_inner) = Some(Pause(retry_after));
             }
-            let outcome = self.outcome(index, observed, result);
-            self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
+            self.take_down(index, observed, result);
             self.watch.done.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -277,9 +280,12 @@ impl Pass<'_> {
         )))
     }
 
-    fn outcome(&self, index: usize, observed: &ObservedCertificate, result: Result<Done, Error>) -> Outcome {
-        let before = &self.known[index];
-        let (state, warnings, retry) = match result {
+    fn take_down(&self, index: usize, observed: &ObservedCertificate, result: Result<Done, Error>) {
+        // Read before the lock is taken: other certificates need not wait for the disk.
+        let remaining = result.as_ref().is_err().then(|| self.remaining(observed)).flatten();
+        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = &results.reports[index];
+        let (report, retry) = match result {
             Ok(Done { installed, changed, warnings }) => {
                 for warning in warnings.iter().filter(|warning| !before.warnings.contains(warning)) {
                     warn!("{}: {warning}", observed.url);
@@ -287,43 +293,36 @@ impl Pass<'_> {
                 if before.problem().is_some() {
                     info!("{}: is up to date again, version {}", observed.url, installed.version);
                 }
-                (State::Current { installed, changed }, warnings, None)
+                (Report { state: State::Current { installed, changed }, warnings }, None)
             }
             Err(error) => {
                 let problem = Problem { code: error.code(), message: error.to_string(), next_try: None };
                 log_once(before.problem(), &problem, &error);
-                (self.without_success(observed, before, problem), before.warnings.clone(), Some(error.retry()))
+                let state = match remaining {
+                    Some(installed) => State::Stale { installed, since: before.stale_since(), problem },
+                    None => State::Missing { problem },
+                };
+                (Report { state, warnings: before.warnings.clone() }, Some(error.retry()))
             }
         };
-        let report = Report { url: observed.url.clone(), place: before.place.clone(), state, warnings };
         let verdict = Verdict { installed: report.installed().is_some(), retry };
-        Outcome { index, report, verdict }
+        results.reports[index] = report;
+        results.verdicts.push((index, verdict));
     }
 
     /// What an application still finds although this pass failed.
-    fn without_success(&self, observed: &ObservedCertificate, before: &Report, problem: Problem) -> State {
-        match self.store.current(observed) {
-            Ok(Some(installed)) => {
-                let since = match &before.state {
-                    State::Stale { since, .. } => *since,
-                    _ => Timestamp::now(),
-                };
-                State::Stale { installed, since, problem }
-            }
-            Ok(None) => State::Missing { problem },
-            Err(error) => {
-                debug!("{}: {error}", observed.url);
-                State::Missing { problem }
-            }
-        }
+    fn remaining(&self, observed: &ObservedCertificate) -> Option<Installed> {
+        self.store.current(observed).unwrap_or_else(|error| {
+            debug!("{}: {error}", observed.url);
+            None
+        })
     }
 
     fn result(self) -> Passed {
         let mut used = self.used.into_inner().unwrap_or_else(PoisonError::into_inner);
         used.sort();
-        let mut outcomes = self.outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
-        outcomes.sort_by_key(|outcome| outcome.index);
-        Passed { outcomes, identity: (!used.is_empty()).then(|| used.join(", ")) }
+        let Results { reports, verdicts } = self.results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Passed { reports, verdicts, identity: (!used.is_empty()).then(|| used.join(", ")) }
     }
 }
 

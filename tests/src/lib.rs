@@ -21,11 +21,12 @@
 //! # }
 //! ```
 
+mod addresses;
 pub mod agent;
 pub mod azure;
 pub mod bundle;
 pub mod catalogue;
-pub mod control;
+pub mod console;
 mod der;
 pub mod dns;
 pub mod fault;
@@ -34,8 +35,11 @@ pub mod http;
 pub mod identity;
 pub mod imds;
 mod key_vault;
+mod keys;
 mod listener;
 mod network;
+pub mod order;
+mod pbe;
 pub mod pkcs12;
 pub mod pki;
 mod proxy;
@@ -46,3 +50,4 @@ pub mod tls;
 pub mod vault;
 pub mod wire;
 pub mod world;
+mod x509;

@@ -48,9 +48,16 @@ impl Directory {
     }
 
     /// Who may do what with the directory.
-    pub(super) fn access_list(&self, stat: &Stat) -> AccessList {
-        let list = attribute::get(&self.fd, acl::ATTRIBUTE).ok().flatten();
-        list.and_then(|list| AccessList::decode(&list)).unwrap_or_else(|| AccessList::from_mode(stat.st_mode))
+    ///
+    /// # Errors
+    ///
+    /// The list is there and cannot be read: to write one made from the mode would lose it.
+    pub(super) fn access_list(&self, stat: &Stat) -> Result<AccessList, Errno> {
+        match attribute::get(&self.fd, acl::ATTRIBUTE) {
+            Ok(Some(list)) => AccessList::decode(&list).ok_or(Errno::INVAL),
+            Ok(None) | Err(Errno::OPNOTSUPP) => Ok(AccessList::from_mode(stat.st_mode)),
+            Err(cause) => Err(cause),
+        }
     }
 }
 

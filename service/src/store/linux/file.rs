@@ -57,7 +57,7 @@ impl Kept {
             Err(Errno::NXIO) => return foreign("is a socket or a device"),
             Err(cause) => return Err(failed("open the file", &path)(cause)),
         };
-        let stat = fstat(&fd).map_err(failed("look at the file", &path))?;
+        let stat = retry_on_intr(|| fstat(&fd)).map_err(failed("look at the file", &path))?;
         if !FileType::from_raw_mode(stat.st_mode).is_file() {
             return foreign("is no regular file");
         }
@@ -76,7 +76,7 @@ impl Kept {
         let origin = match origin {
             Some(record) if record.name == name => Origin::Recorded(record),
             Some(_) => Origin::Misplaced,
-            None => match fstat(&folder.fd).map_err(failed("look at the folder", &folder.path))? {
+            None => match retry_on_intr(|| fstat(&folder.fd)).map_err(failed("look at the folder", &folder.path))? {
                 stat if is_trusted(&stat) => Origin::Unrecorded,
                 _ => Origin::Unknown,
             },

@@ -6,10 +6,11 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use common::settings::Acl;
-use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fchmod, fstat, fsync, openat, readlinkat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::acl::{Holder, Subject};
@@ -30,6 +31,7 @@ pub(super) struct Folder {
     way: Vec<Passage>,
     /// What keeps an account out, worked out once in a pass.
     obstacles: Mutex<HashMap<Acl, Vec<String>>>,
+    swung: AtomicBool,
 }
 
 impl Folder {
@@ -44,7 +46,7 @@ impl Folder {
         if let Err(cause) = temporary::sweep(&directory) {
             log::warn!("{directory}: cannot look for temporary files: {cause}: the next poll tries again");
         }
-        Ok(Self { directory, way: walk.way, obstacles: Mutex::default() })
+        Ok(Self { directory, way: walk.way, obstacles: Mutex::default(), swung: AtomicBool::new(false) })
     }
 
     /// Lets an account through to the files where that is ours to do; the rest comes back as warnings.
@@ -52,6 +54,24 @@ impl Folder {
         let mut obstacles = self.obstacles.lock().unwrap_or_else(PoisonError::into_inner);
         let work_out = || self.way.iter().filter_map(|passage| passage.let_through(account, holder, subject)).collect();
         obstacles.entry(account.clone()).or_insert_with(work_out).clone()
+    }
+
+    /// A link in it was swung.
+    pub(super) fn note_swing(&self) {
+        self.swung.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Folder {
+    /// Brings the links to the disk, once for all of a pass. The files are there already: a power cut before
+    /// this can only bring back the older links, which the next pass swings again.
+    fn drop(&mut self) {
+        if !self.swung.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Err(cause) = retry_on_intr(|| fsync(&self.directory.fd)) {
+            log::warn!("{}", failed("bring the links to the disk", &self.directory.path)(cause));
+        }
     }
 }
 
@@ -69,7 +89,7 @@ impl Walk {
     fn start(path: &Path) -> Result<Self, StoreError> {
         let root = Path::new("/");
         let here = place(CWD, root.as_os_str()).map_err(failed("open the directory", root))?;
-        let stat = fstat(&here).map_err(failed("look at the directory", root))?;
+        let stat = retry_on_intr(|| fstat(&here)).map_err(failed("look at the directory", root))?;
         let mut walk = Self { here, stat, path: root.to_owned(), pending: VecDeque::new(), way: Vec::new(), links: 0 };
         walk.way.push(Passage::new(&walk.path, &walk.here, &walk.stat, false));
         walk.expand(path);
@@ -103,7 +123,7 @@ impl Walk {
     }
 
     fn enter(&mut self, path: PathBuf, next: OwnedFd, created: bool) -> Result<(), StoreError> {
-        self.stat = fstat(&next).map_err(failed("look at the directory", &path))?;
+        self.stat = retry_on_intr(|| fstat(&next)).map_err(failed("look at the directory", &path))?;
         self.way.push(Passage::new(&path, &next, &self.stat, created));
         (self.here, self.path) = (next, path);
         Ok(())
@@ -114,7 +134,7 @@ impl Walk {
     fn follow(&mut self, path: &Path, name: &OsStr) -> Result<(), StoreError> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let link = retry_on_intr(|| openat(&self.here, name, flags, Mode::empty())).map_err(failed("open", path))?;
-        let stat = fstat(&link).map_err(failed("look at", path))?;
+        let stat = retry_on_intr(|| fstat(&link)).map_err(failed("look at", path))?;
         if !FileType::from_raw_mode(stat.st_mode).is_symlink() {
             return Err(StoreError::Foreign { path: path.to_owned(), found: "is no directory".into() });
         }
@@ -151,12 +171,12 @@ impl Walk {
         let is_parent = !self.pending.is_empty();
         if is_parent {
             // The mode given to mkdir would be cut by the umask.
-            retry_on_intr(|| rustix::fs::fchmod(&directory.fd, Mode::from_raw_mode(0o755))).map_err(&failed)?;
+            retry_on_intr(|| fchmod(&directory.fd, Mode::from_raw_mode(0o755))).map_err(&failed)?;
         }
-        retry_on_intr(|| rustix::fs::fsync(&directory.fd)).map_err(&failed)?;
+        retry_on_intr(|| fsync(&directory.fd)).map_err(&failed)?;
         match unfinished.install_as(name) {
             Ok(()) => {
-                retry_on_intr(|| rustix::fs::fsync(&parent.fd)).map_err(&failed)?;
+                retry_on_intr(|| fsync(&parent.fd)).map_err(&failed)?;
                 log::info!("{}: created", path.display());
                 Ok(true)
             }

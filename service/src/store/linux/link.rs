@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
-use rustix::fs::{AtFlags, FileType, fsync, readlinkat, statat};
+use rustix::fs::{AtFlags, FileType, readlinkat, statat};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::geteuid;
 
@@ -45,7 +45,7 @@ pub(super) fn version_part<'a>(name: &'a str, base: &str) -> Option<&'a str> {
 }
 
 /// Lets the link point to a file of the folder, by one rename: there is no moment without it. Says whether that
-/// changed anything.
+/// changed anything; the folder is to be brought to the disk then.
 pub(super) fn point(folder: &Directory, link: &str, base: &str, name: &str) -> Result<bool, StoreError> {
     if target(folder, link, base)?.as_deref() == Some(name) {
         return Ok(false);
@@ -53,7 +53,6 @@ pub(super) fn point(folder: &Directory, link: &str, base: &str, name: &str) -> R
     let path = folder.path.join(link);
     let unfinished = Temporary::link(folder, name).map_err(failed("create the link", &path))?;
     unfinished.install_as(link).map_err(failed("swing the link", &path))?;
-    retry_on_intr(|| fsync(&folder.fd)).map_err(failed("bring the folder to the disk", &folder.path))?;
     log::info!("{}: points to {name}", path.display());
     Ok(true)
 }

@@ -18,7 +18,8 @@ mod record;
 mod temporary;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use common::report::Installed;
 use common::settings::{ObservedCertificate, Version};
@@ -36,7 +37,7 @@ use record::Facts;
 
 /// The store, open for one pass over all certificates. Many threads may use it at the same time.
 pub(crate) struct Store {
-    folders: HashMap<PathBuf, Result<Folder, StoreError>>,
+    folders: HashMap<Arc<Path>, Result<Folder, StoreError>>,
     names: Names,
 }
 
@@ -134,14 +135,20 @@ impl Store {
         }
     }
 
-    /// Lets the link point to this version, which is in place, by one rename. `false` when it did already.
+    /// Lets the link point to this version, which is in place, by one rename. `false` when it did already. The links
+    /// of a pass are brought to the disk together, when the store is dropped.
     ///
     /// # Errors
     ///
     /// As for [`Store::current`].
     pub(crate) fn point(&self, observed: &ObservedCertificate, version: &Version) -> Result<bool, StoreError> {
-        let directory = &self.folder(observed)?.directory;
-        link::point(directory, &observed.link_name(), &observed.base_name(), &file_name(observed, version))
+        let folder = self.folder(observed)?;
+        let name = file_name(observed, version);
+        let moved = link::point(&folder.directory, &observed.link_name(), &observed.base_name(), &name)?;
+        if moved {
+            folder.note_swing();
+        }
+        Ok(moved)
     }
 
     fn folder(&self, observed: &ObservedCertificate) -> Result<&Folder, StoreError> {

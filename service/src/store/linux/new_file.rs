@@ -65,7 +65,7 @@ pub(super) fn write(folder: &Directory, name: &str, contents: Contents<'_>) -> R
 
 /// Before a key is written: some file systems (FAT, a network's) know no owners or modes, or better ones.
 fn refuse_if_open(file: &std::fs::File, path: &Path) -> Result<(), StoreError> {
-    let stat = fstat(file).map_err(failed("look at the file", path))?;
+    let stat = retry_on_intr(|| fstat(file)).map_err(failed("look at the file", path))?;
     let refused = |found: String| Err(StoreError::NotPrivate { path: path.to_owned(), found });
     if stat.st_mode & 0o077 != 0 {
         return refused(format!("a new file has mode {:03o} here", stat.st_mode & 0o777));

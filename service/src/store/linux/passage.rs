@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use common::settings::Acl;
 use rustix::fs::{Stat, fstat};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::acl::{self, AccessList, Holder, Owner, Subject, TRAVERSE};
 use super::attribute;
@@ -24,9 +24,8 @@ impl Passage {
     /// Looks at a directory; `created` when this very pass created it.
     pub(super) fn new(path: &Path, place: &OwnedFd, stat: &Stat, created: bool) -> Self {
         let directory = Directory::open(path.to_owned(), place).ok();
-        let list = directory
-            .as_ref()
-            .map_or_else(|| AccessList::from_mode(stat.st_mode), |directory| directory.access_list(stat));
+        let list = directory.as_ref().and_then(|directory| directory.access_list(stat).ok());
+        let list = list.unwrap_or_else(|| AccessList::from_mode(stat.st_mode));
         let ours = directory.filter(|directory| created || directory.is_marked(stat));
         Self { path: path.to_owned(), owner: owner(stat), list, ours }
     }
@@ -60,8 +59,8 @@ impl Passage {
 
 /// Says whether the list had to change: it may have since the walk.
 fn open_for(directory: &Directory, holder: Holder, subject: &Subject) -> Result<bool, Errno> {
-    let stat = fstat(&directory.fd)?;
-    let mut list = directory.access_list(&stat);
+    let stat = retry_on_intr(|| fstat(&directory.fd))?;
+    let mut list = directory.access_list(&stat)?;
     if list.allows(owner(&stat), subject, TRAVERSE) {
         return Ok(false);
     }

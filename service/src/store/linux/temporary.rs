@@ -6,7 +6,7 @@ use std::fs::File;
 use std::iter::repeat_with;
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, mkdirat, openat, renameat, statat, symlinkat, unlinkat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, mkdirat, openat, renameat, statat, symlinkat, unlinkat};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::geteuid;
 
@@ -48,8 +48,8 @@ impl<'a> Temporary<'a> {
         let made = Self { folder, name, is_directory: true };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = retry_on_intr(|| openat(&folder.fd, &made.name, flags, Mode::empty()))?;
-        let is_ours = rustix::fs::fstat(&fd)?.st_uid == geteuid().as_raw();
-        let entries = Dir::read_from(&fd)?;
+        let is_ours = retry_on_intr(|| fstat(&fd))?.st_uid == geteuid().as_raw();
+        let entries = retry_on_intr(|| Dir::read_from(&fd))?;
         let is_empty = entries.into_iter().all(|entry| entry.is_ok_and(|entry| is_dot(entry.file_name().to_bytes())));
         if !is_ours || !is_empty {
             return Err(Errno::STALE);
@@ -77,7 +77,7 @@ impl Drop for Temporary<'_> {
 /// Removes what a crash left in a folder: only things of our pattern that we own, and directories only when
 /// they are empty.
 pub(super) fn sweep(folder: &Directory) -> Result<(), Errno> {
-    for entry in Dir::read_from(&folder.fd)? {
+    for entry in retry_on_intr(|| Dir::read_from(&folder.fd))? {
         let entry = entry?;
         let name = entry.file_name();
         if !is_temporary(name.to_bytes()) {
