@@ -256,7 +256,12 @@ fn refusal(answer: &Answer, identity: &Identity) -> IdentityError {
         400 if description.contains("multiple user assigned identities") => IdentityError::Several,
         _ => {
             let text = [body.error, body.error_description].join(": ");
-            IdentityError::Refused { status, description: excerpt(text.trim_matches([':', ' '])) }
+            let description = match (text.trim_matches([':', ' ']), status) {
+                ("", 403) => "it said no more; does a guest proxy agent keep this program from it?".to_owned(),
+                ("", _) => "it said no more".to_owned(),
+                (text, _) => excerpt(text),
+            };
+            IdentityError::Refused { status, description }
         }
     }
 }
