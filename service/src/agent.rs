@@ -158,12 +158,12 @@ impl Agent {
         self.identity = identity.or(self.identity.take());
         self.advance(hopeless, now);
         let satisfied = self.satisfied();
+        self.save_status();
         info!(
             "{satisfied} of {} certificates installed, {changed} changed, next poll in {} s",
             self.reports.len(),
             self.poller.until_next_poll(now).as_secs()
         );
-        self.save_status();
         system::release_memory();
     }
 
