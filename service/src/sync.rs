@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use common::report::{Installed, Problem, Report, State};
@@ -25,6 +25,9 @@ use crate::vault::{self, SecretBundle, VaultError};
 
 /// Requests under way at a time, over all vaults: more would serve one machine at the cost of the others.
 const CONNECTIONS: usize = 16;
+/// After so many failures to reach a vault, with no answer in between, nothing more is asked of it in this pass: each
+/// would wait for its deadline.
+const UNREACHED: usize = 3;
 /// Clocks that differ by more than this are not trusted to tell whether a certificate is valid.
 const TRUSTED_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
@@ -111,13 +114,39 @@ fn connections(certificates: usize) -> usize {
 struct Queue {
     certificates: Vec<usize>,
     next: AtomicUsize,
-    /// The pause that the vault asked for; nothing more is asked of it in this pass.
-    throttled: Mutex<Option<VaultError>>,
+    /// Failures to reach the vault since its last answer.
+    unreached: AtomicUsize,
+    /// Why nothing more is asked of the vault in this pass.
+    stopped: Mutex<Option<VaultError>>,
 }
 
 impl Queue {
+    fn new(certificates: Vec<usize>) -> Self {
+        Self { certificates, next: AtomicUsize::new(0), unreached: AtomicUsize::new(0), stopped: Mutex::default() }
+    }
+
     fn take(&self) -> Option<usize> {
         self.certificates.get(self.next.fetch_add(1, Ordering::Relaxed)).copied()
+    }
+
+    /// Learns from what became of a certificate whether the vault is to be left alone.
+    fn learn(&self, result: &Result<Done, Error>) {
+        let reason = match result {
+            Err(Error::Vault(error @ VaultError::Throttled { .. })) => error,
+            Err(Error::Vault(error @ VaultError::Transport { .. })) => {
+                if self.unreached.fetch_add(1, Ordering::Relaxed) + 1 < UNREACHED {
+                    return;
+                }
+                error
+            }
+            Err(Error::Identity(_)) => return,
+            _ => return self.unreached.store(0, Ordering::Relaxed),
+        };
+        *self.stopped() = Some(reason.clone());
+    }
+
+    fn stopped(&self) -> MutexGuard<'_, Option<VaultError>> {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -134,13 +163,8 @@ fn lanes(settings: &Settings, due: &[usize], connections: usize) -> Vec<Arc<Queu
         });
         vaults[position].1.push(index);
     }
-    let mut lanes: Vec<(Arc<Queue>, usize)> = vaults
-        .into_iter()
-        .map(|(_, certificates)| {
-            let queue = Queue { certificates, next: AtomicUsize::new(0), throttled: Mutex::default() };
-            (Arc::new(queue), 1)
-        })
-        .collect();
+    let mut lanes: Vec<(Arc<Queue>, usize)> =
+        vaults.into_iter().map(|(_, certificates)| (Arc::new(Queue::new(certificates)), 1)).collect();
     for _ in lanes.len()..connections {
         let neediest = lanes.iter_mut().max_by_key(|(queue, share)| queue.certificates.len() / *share);
         if let Some((_, share)) = neediest {
@@ -177,16 +201,14 @@ impl Pass<'_> {
         while !self.watch.stop.load(Ordering::Relaxed) {
             let Some(index) = queue.take() else { return };
             let observed = &self.settings.certificates[index];
-            let throttled = queue.throttled.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let result = match throttled {
+            let stopped = queue.stopped().clone();
+            let result = match stopped {
                 Some(error) => Err(error.into()),
                 None => {
                     catch_unwind(AssertUnwindSafe(|| self.bring_up_to_date(observed))).unwrap_or(Err(Error::Internal))
                 }
             };
-            if let Err(Error::Vault(error @ VaultError::Throttled { .. })) = &result {
-                *queue.throttled.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
-            }
+            queue.learn(&result);
             self.take_down(index, observed, result);
             self.watch.done.fetch_add(1, Ordering::Relaxed);
         }
@@ -206,12 +228,15 @@ impl Pass<'_> {
             }
         };
         warnings.extend(placed.warnings);
-        if let Some(reason) = self.reason_to_hold_the_link(observed, &placed.installed, &bundle)? {
-            warnings.push(reason);
-            return Ok(Done { installed: placed.installed, changed: written, warnings });
+        let mut changed = written;
+        match self.reason_to_hold_the_link(observed, &placed.installed, &bundle)? {
+            Some(reason) => warnings.push(reason),
+            None => changed |= self.store.point(observed, version)?,
         }
-        let moved = self.store.point(observed, version)?;
-        Ok(Done { installed: placed.installed, changed: written || moved, warnings })
+        match placed.unreadable {
+            Some(error) => Err(error.into()),
+            None => Ok(Done { installed: placed.installed, changed, warnings }),
+        }
     }
 
     /// Asks the vault; a token that it does not accept is replaced once.
@@ -385,5 +410,31 @@ mod tests {
         let mut taken: Vec<usize> = lanes.iter().flat_map(|lane| std::iter::from_fn(|| lane.take())).collect();
         taken.sort_unstable();
         assert_eq!(taken, [0, 4, 7, 9]);
+    }
+
+    fn unreachable() -> Result<Done, Error> {
+        let source = http::TransportError::UnknownHost;
+        Err(VaultError::Transport { host: "contoso.vault.azure.net".to_owned(), source }.into())
+    }
+
+    #[test]
+    fn a_vault_that_is_never_reached_is_left_alone_for_the_rest_of_the_pass() {
+        let queue = Queue::new(vec![0, 1, 2, 3]);
+        for _ in 1..UNREACHED {
+            queue.learn(&unreachable());
+            assert!(queue.stopped().is_none());
+        }
+        queue.learn(&unreachable());
+        assert!(matches!(&*queue.stopped(), Some(VaultError::Transport { .. })));
+    }
+
+    #[test]
+    fn single_connections_that_break_do_not_stop_a_vault() {
+        let queue = Queue::new(vec![0, 1, 2, 3]);
+        for _ in 0..10 * UNREACHED {
+            queue.learn(&unreachable());
+            queue.learn(&Err(VaultError::WrongSecret { url: String::new() }.into()));
+        }
+        assert!(queue.stopped().is_none());
     }
 }
