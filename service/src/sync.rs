@@ -68,13 +68,19 @@ impl Link {
         reports: Vec<Report>,
         watch: &Watch<'_>,
     ) -> Passed {
-        self.tokens.begin_pass();
         let connections = connections(due.len());
-        let agent = self.vault_agent(connections);
-        let store = Store::open(&settings.certificates);
+        let Self { tokens, roots } = self;
+        tokens.begin_pass();
+        let (agent, store) = thread::scope(|scope| {
+            // Most certificates of a machine have one identity: its token is on the way while roots and folders are read.
+            if let Some(first) = due.first().map(|&index| &settings.certificates[index]) {
+                scope.spawn(|| tokens.get(&first.identity, first.url.audience(), None));
+            }
+            (vault_agent(roots, connections), Store::open(&settings.certificates))
+        });
         let pass = Pass {
             settings,
-            tokens: &self.tokens,
+            tokens,
             agent,
             store,
             used: Mutex::default(),
@@ -94,15 +100,15 @@ impl Link {
         });
         pass.result()
     }
+}
 
-    /// The client for this pass. Without roots no vault can be asked, which each certificate then reports.
-    fn vault_agent(&mut self, connections: usize) -> Result<Agent, http::TransportError> {
-        let roots = match self.roots.take() {
-            Some(roots) => roots.refreshed()?,
-            None => Roots::load()?,
-        };
-        http::vault_agent(self.roots.insert(roots), connections)
-    }
+/// The client for this pass. Without roots no vault can be asked, which each certificate then reports.
+fn vault_agent(known: &mut Option<Roots>, connections: usize) -> Result<Agent, http::TransportError> {
+    let roots = match known.take() {
+        Some(roots) => roots.refreshed()?,
+        None => Roots::load()?,
+    };
+    http::vault_agent(known.insert(roots), connections)
 }
 
 /// One connection serves two certificates at least: a handshake costs more than a request.
