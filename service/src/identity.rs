@@ -15,8 +15,8 @@ use serde::Deserialize;
 use ureq::Agent;
 use zeroize::Zeroizing;
 
-use crate::error::Retry;
 use crate::http::{self, Answer, TransportError};
+use crate::schedule::Retry;
 
 /// A token is replaced this long before its end, or when half of its life is over.
 const MARGIN: Duration = Duration::from_secs(300);

@@ -1,12 +1,10 @@
 //! One pass: which certificates, over how many connections, and what became of each.
 //!
-//! Every connection belongs to one vault and takes that vault's certificates one after the other, so no connection is
-//! opened twice and a vault that asks for a pause stops its own queue only.
+//! The certificates wait in queues, one for each vault; a thread is a connection that works one off.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use common::report::{Installed, Problem, Report, State};
@@ -16,18 +14,14 @@ use log::{debug, error, info, warn};
 use ureq::Agent;
 
 use crate::certificate::Certificate;
-use crate::error::{Error, Retry};
+use crate::error::Error;
 use crate::http::{self, Roots};
 use crate::identity::{Token, Tokens};
-use crate::schedule::Verdict;
+use crate::queue::{self, Queue};
+use crate::schedule::{Retry, Verdict};
 use crate::store::Store;
 use crate::vault::{self, SecretBundle, VaultError};
 
-/// Requests under way at a time, over all vaults: more would serve one machine at the cost of the others.
-const CONNECTIONS: usize = 16;
-/// After so many failures to reach a vault, with no answer in between, nothing more is asked of it in this pass: each
-/// would wait for its deadline.
-const UNREACHED: usize = 3;
 /// Clocks that differ by more than this are not trusted to tell whether a certificate is valid.
 const TRUSTED_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
@@ -68,7 +62,7 @@ impl Link {
         reports: Vec<Report>,
         watch: &Watch<'_>,
     ) -> Passed {
-        let connections = connections(due.len());
+        let connections = queue::connections(due.len());
         let Self { tokens, roots } = self;
         tokens.begin_pass();
         let (agent, store) = thread::scope(|scope| {
@@ -87,7 +81,7 @@ impl Link {
             results: Mutex::new(Results { reports, verdicts: Vec::with_capacity(due.len()) }),
             watch,
         };
-        let lanes = lanes(settings, due, connections);
+        let lanes = queue::lanes(settings, due, connections);
         let next = AtomicUsize::new(0);
         thread::scope(|scope| {
             for _ in 0..connections {
@@ -109,75 +103,6 @@ fn vault_agent(known: &mut Option<Roots>, connections: usize) -> Result<Agent, h
         None => Roots::load()?,
     };
     http::vault_agent(known.insert(roots), connections)
-}
-
-/// One connection serves two certificates at least: a handshake costs more than a request.
-fn connections(certificates: usize) -> usize {
-    certificates.div_ceil(2).min(CONNECTIONS)
-}
-
-/// The certificates of one vault that are due, shared by the connections to it.
-struct Queue {
-    certificates: Vec<usize>,
-    next: AtomicUsize,
-    /// Failures to reach the vault since its last answer.
-    unreached: AtomicUsize,
-    /// Why nothing more is asked of the vault in this pass.
-    stopped: Mutex<Option<VaultError>>,
-}
-
-impl Queue {
-    fn new(certificates: Vec<usize>) -> Self {
-        Self { certificates, next: AtomicUsize::new(0), unreached: AtomicUsize::new(0), stopped: Mutex::default() }
-    }
-
-    fn take(&self) -> Option<usize> {
-        self.certificates.get(self.next.fetch_add(1, Ordering::Relaxed)).copied()
-    }
-
-    /// Learns from what became of a certificate whether the vault is to be left alone.
-    fn learn(&self, result: &Result<Done, Error>) {
-        let reason = match result {
-            Err(Error::Vault(error @ VaultError::Throttled { .. })) => error,
-            Err(Error::Vault(error @ VaultError::Transport { .. })) => {
-                if self.unreached.fetch_add(1, Ordering::Relaxed) + 1 < UNREACHED {
-                    return;
-                }
-                error
-            }
-            Err(Error::Identity(_)) => return,
-            _ => return self.unreached.store(0, Ordering::Relaxed),
-        };
-        *self.stopped() = Some(reason.clone());
-    }
-
-    fn stopped(&self) -> MutexGuard<'_, Option<VaultError>> {
-        self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Shares `connections` out among the vaults by their number of certificates, at least one each: an entry is a connection,
-/// and connections to one vault share its queue. The largest remainder gets the next one.
-fn lanes(settings: &Settings, due: &[usize], connections: usize) -> Vec<Arc<Queue>> {
-    let mut vaults: Vec<(&str, Vec<usize>)> = Vec::new();
-    let mut positions: HashMap<&str, usize> = HashMap::new();
-    for &index in due {
-        let host = settings.certificates[index].url.host();
-        let position = *positions.entry(host).or_insert_with(|| {
-            vaults.push((host, Vec::new()));
-            vaults.len() - 1
-        });
-        vaults[position].1.push(index);
-    }
-    let mut lanes: Vec<(Arc<Queue>, usize)> =
-        vaults.into_iter().map(|(_, certificates)| (Arc::new(Queue::new(certificates)), 1)).collect();
-    for _ in lanes.len()..connections {
-        let neediest = lanes.iter_mut().max_by_key(|(queue, share)| queue.certificates.len() / *share);
-        if let Some((_, share)) = neediest {
-            *share += 1;
-        }
-    }
-    lanes.into_iter().flat_map(|(queue, share)| std::iter::repeat_n(queue, share)).collect()
 }
 
 struct Pass<'a> {
@@ -214,7 +139,7 @@ impl Pass<'_> {
                     catch_unwind(AssertUnwindSafe(|| self.bring_up_to_date(observed))).unwrap_or(Err(Error::Internal))
                 }
             };
-            queue.learn(&result);
+            queue.learn(result.as_ref().err());
             self.take_down(index, observed, result);
             self.watch.done.fetch_add(1, Ordering::Relaxed);
         }
@@ -361,86 +286,5 @@ fn log_once(before: Option<&Problem>, now: &Problem, error: &Error) {
         && let Some(detail) = refusal.detail()
     {
         warn!("the vault says: {detail}");
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use common::settings::Clouds;
-
-    fn settings(vaults: &[(&str, usize)]) -> Settings {
-        let urls: Vec<String> = vaults
-            .iter()
-            .flat_map(|(vault, count)| {
-                (0..*count).map(move |n| format!("\"https://{vault}.vault.azure.net/secrets/c{n}\""))
-            })
-            .collect();
-        let json = format!(r#"{{"secretsManagementSettings": {{"observedCertificates": [{}]}}}}"#, urls.join(","));
-        Settings::parse(json.as_bytes(), &Clouds::built_in()).unwrap()
-    }
-
-    fn shares(vaults: &[(&str, usize)]) -> Vec<usize> {
-        let settings = settings(vaults);
-        let due: Vec<usize> = (0..settings.certificates.len()).collect();
-        let lanes = lanes(&settings, &due, connections(due.len()));
-        let mut shares: Vec<(*const Queue, usize)> = Vec::new();
-        for lane in &lanes {
-            match shares.iter_mut().find(|(queue, _)| *queue == Arc::as_ptr(lane)) {
-                Some((_, share)) => *share += 1,
-                None => shares.push((Arc::as_ptr(lane), 1)),
-            }
-        }
-        shares.into_iter().map(|(_, share)| share).collect()
-    }
-
-    #[test]
-    fn opens_one_connection_for_two_certificates_up_to_sixteen() {
-        for (certificates, wanted) in [(1, 1), (2, 1), (3, 2), (20, 10), (32, 16), (5000, 16)] {
-            assert_eq!(shares(&[("contoso", certificates)]), [wanted], "{certificates}");
-        }
-    }
-
-    #[test]
-    fn shares_connections_out_among_vaults() {
-        assert_eq!(shares(&[("aaa", 100), ("bbb", 100)]), [8, 8]);
-        assert_eq!(shares(&[("aaa", 300), ("bbb", 100)]), [12, 4]);
-        assert_eq!(shares(&[("aaa", 1), ("bbb", 1), ("ccc", 1)]), [1, 1, 1]);
-    }
-
-    #[test]
-    fn every_certificate_is_in_exactly_one_queue() {
-        let settings = settings(&[("aaa", 7), ("bbb", 3)]);
-        let lanes = lanes(&settings, &[9, 0, 4, 7], 2);
-        let mut taken: Vec<usize> = lanes.iter().flat_map(|lane| std::iter::from_fn(|| lane.take())).collect();
-        taken.sort_unstable();
-        assert_eq!(taken, [0, 4, 7, 9]);
-    }
-
-    fn unreachable() -> Result<Done, Error> {
-        let source = http::TransportError::UnknownHost;
-        Err(VaultError::Transport { host: "contoso.vault.azure.net".to_owned(), source }.into())
-    }
-
-    #[test]
-    fn a_vault_that_is_never_reached_is_left_alone_for_the_rest_of_the_pass() {
-        let queue = Queue::new(vec![0, 1, 2, 3]);
-        for _ in 1..UNREACHED {
-            queue.learn(&unreachable());
-            assert!(queue.stopped().is_none());
-        }
-        queue.learn(&unreachable());
-        assert!(matches!(&*queue.stopped(), Some(VaultError::Transport { .. })));
-    }
-
-    #[test]
-    fn single_connections_that_break_do_not_stop_a_vault() {
-        let queue = Queue::new(vec![0, 1, 2, 3]);
-        for _ in 0..10 * UNREACHED {
-            queue.learn(&unreachable());
-            queue.learn(&Err(VaultError::WrongSecret { url: String::new() }.into()));
-        }
-        assert!(queue.stopped().is_none());
     }
 }

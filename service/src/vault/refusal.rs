@@ -6,8 +6,8 @@ use common::settings::SecretUrl;
 use common::text::{bounded, excerpt};
 use serde::Deserialize;
 
-use crate::error::Retry;
 use crate::http::{self, Answer, TransportError};
+use crate::schedule::Retry;
 
 /// How much of the vault's own text the local log keeps.
 const LONGEST_TEXT: usize = 1500;
