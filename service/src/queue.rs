@@ -17,6 +17,7 @@ const CONNECTIONS: usize = 16;
 /// After so many failures to reach a vault, with no answer in between, nothing more is asked of it in this pass: each
 /// would wait for its deadline.
 const UNREACHED: usize = 3;
+
 /// One connection serves two certificates at least: a handshake costs more than a request.
 pub(crate) fn connections(certificates: usize) -> usize {
     certificates.div_ceil(2).min(CONNECTIONS)
