@@ -2,7 +2,7 @@
 //!
 //! Wire contract: the instance metadata service's `/metadata/identity/oauth2/token`, api-version 2018-02-01.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -97,7 +97,14 @@ struct Purpose {
 /// The tokens of this process.
 pub(crate) struct Tokens {
     agent: Agent,
-    known: Mutex<HashMap<Purpose, Result<Arc<Token>, IdentityError>>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    tokens: HashMap<Purpose, Result<Arc<Token>, IdentityError>>,
+    /// For what a token that a vault did not accept was replaced in this pass.
+    replaced: HashSet<Purpose>,
 }
 
 impl Tokens {
@@ -107,10 +114,13 @@ impl Tokens {
 
     /// Forgets failures: each pass asks again, once, however many certificates wait for the answer.
     pub(crate) fn begin_pass(&self) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, known| known.is_ok());
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.tokens.retain(|_, token| token.is_ok());
+        known.replaced.clear();
     }
 
-    /// A token of `identity` for `audience`. `refused` is one that a vault did not accept: it is not given again.
+    /// A token of `identity` for `audience`. `refused` is one that a vault did not accept: it is replaced once in a pass,
+    /// and given again after that, for a vault that accepts none must not cost a token for each of its certificates.
     ///
     /// # Errors
     /// The metadata service gave none.
@@ -123,17 +133,19 @@ impl Tokens {
         let purpose = Purpose { identity: identity.clone(), audience: audience.to_owned() };
         // Held while asking, so that all certificates of a pass wait for one answer.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        match known.get(&purpose) {
-            Some(Err(error)) => return Err(error.clone()),
-            Some(Ok(token))
-                if Instant::now() < token.refresh_at && !refused.is_some_and(|refused| Arc::ptr_eq(refused, token)) =>
-            {
+        match (known.tokens.get(&purpose), refused) {
+            (Some(Err(error)), _) => return Err(error.clone()),
+            (Some(Ok(token)), None) if Instant::now() < token.refresh_at => return Ok(Arc::clone(token)),
+            (Some(Ok(token)), Some(refused)) if !Arc::ptr_eq(refused, token) || known.replaced.contains(&purpose) => {
                 return Ok(Arc::clone(token));
             }
             _ => {}
         }
+        if refused.is_some() {
+            known.replaced.insert(purpose.clone());
+        }
         let token = self.request(identity, audience).map(Arc::new);
-        known.insert(purpose, token.clone());
+        known.tokens.insert(purpose, token.clone());
         token
     }
 
@@ -246,7 +258,12 @@ fn refusal(answer: &Answer, identity: &Identity) -> IdentityError {
         400 if description.contains("multiple user assigned identities") => IdentityError::Several,
         _ => {
             let text = [body.error, body.error_description].join(": ");
-            IdentityError::Refused { status, description: excerpt(text.trim_matches([':', ' '])) }
+            let description = match (text.trim_matches([':', ' ']), status) {
+                ("", 403) => "it said no more; does a guest proxy agent keep this program from it?".to_owned(),
+                ("", _) => "it said no more".to_owned(),
+                (text, _) => excerpt(text),
+            };
+            IdentityError::Refused { status, description }
         }
     }
 }

@@ -127,6 +127,16 @@ struct Done {
     warnings: Vec<String>,
 }
 
+/// What the dates of the newest version say about the link.
+enum Dates {
+    /// It may move.
+    Fine,
+    /// It may move, because the clock by which the version is not valid is wrong.
+    Distrust(String),
+    /// It stays with the version that it leads to.
+    Hold(String),
+}
+
 impl Pass<'_> {
     fn work_off(&self, queue: &Queue) {
         while !self.watch.stop.load(Ordering::Relaxed) {
@@ -159,14 +169,14 @@ impl Pass<'_> {
             }
         };
         warnings.extend(placed.warnings);
-        let mut changed = written;
-        match self.reason_to_hold_the_link(observed, &placed.installed, &bundle)? {
-            Some(reason) => warnings.push(reason),
-            None => changed |= self.store.point(observed, version)?,
+        let dates = self.judge_dates(observed, &placed.installed, &bundle)?;
+        let moved = !matches!(dates, Dates::Hold(_)) && self.store.point(observed, version)?;
+        if let Dates::Hold(remark) | Dates::Distrust(remark) = dates {
+            warnings.push(remark);
         }
         match placed.unreadable {
             Some(error) => Err(error.into()),
-            None => Ok(Done { installed: placed.installed, changed, warnings }),
+            None => Ok(Done { installed: placed.installed, changed: written || moved, warnings }),
         }
     }
 
@@ -180,6 +190,9 @@ impl Pass<'_> {
         match vault::secret(agent, &observed.url, &token) {
             Err(error) if error.is_stale_token() => {
                 let fresh = self.token(observed, Some(&token))?;
+                if Arc::ptr_eq(&fresh, &token) {
+                    return Err(error.into());
+                }
                 Ok(vault::secret(agent, &observed.url, &fresh)?)
             }
             result => Ok(result?),
@@ -200,27 +213,32 @@ impl Pass<'_> {
     }
 
     /// A version that is not valid now must not replace one that is, unless it is our clock that is wrong.
-    fn reason_to_hold_the_link(
+    fn judge_dates(
         &self,
         observed: &ObservedCertificate,
         newest: &Installed,
         bundle: &SecretBundle,
-    ) -> Result<Option<String>, Error> {
+    ) -> Result<Dates, Error> {
         let now = Timestamp::now();
-        if newest.is_valid(now) {
-            return Ok(None);
+        let Some(skew) = bundle.clock_skew().filter(|_| !newest.is_valid(now)) else { return Ok(Dates::Fine) };
+        if skew.abs() > TRUSTED_SKEW {
+            let seconds = skew.abs().as_secs();
+            let side = if skew.is_positive() { "behind" } else { "ahead of" };
+            return Ok(Dates::Distrust(format!(
+                "this machine's clock is {seconds} s {side} the vault's: set it; until then the newest version is used, \
+                 although it is not valid by this clock"
+            )));
         }
-        let Some(current) = self.store.current(observed)? else { return Ok(None) };
-        let clock_is_right = bundle.clock_skew().is_some_and(|skew| skew.abs() <= TRUSTED_SKEW);
-        if current.version == newest.version || !current.is_valid(now) || !clock_is_right {
-            return Ok(None);
+        let Some(current) = self.store.current(observed)? else { return Ok(Dates::Fine) };
+        if current.version == newest.version || !current.is_valid(now) {
+            return Ok(Dates::Fine);
         }
         let why = if now < newest.not_before {
             format!("is not valid before {}", common::status::seconds(newest.not_before))
         } else {
             format!("expired {}", common::status::seconds(newest.not_after))
         };
-        Ok(Some(format!(
+        Ok(Dates::Hold(format!(
             "the vault's newest version {} {why}: applications stay with {}, which is valid",
             newest.version, current.version
         )))

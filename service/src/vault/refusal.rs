@@ -109,7 +109,7 @@ impl Reason {
                 "there is no such secret: check the name, and whether the certificate was deleted (it can be recovered)"
             }
             Self::Unauthorized => {
-                "the vault did not accept the identity's token twice: is the vault in another tenant?"
+                "the vault accepted neither the identity's token nor a fresh one: is the vault in another tenant?"
             }
             Self::BadParameter => "the vault did not understand the request: check the name in the URL",
             Self::Other(_) => "the local log holds the vault's own text",
