@@ -21,7 +21,7 @@ use anyhow::{Context, Result, bail};
 pub use command::{Run, Verb};
 pub use goal::{Goal, HandlerStatus, Outcome, Settings};
 pub use package::{Manifest, Version};
-pub use report::{Reported, Substatus};
+pub use report::{Reported, Substatus, judge};
 
 use command::Old;
 use folders::Folders;

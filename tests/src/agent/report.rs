@@ -81,7 +81,7 @@ impl Reported {
 }
 
 /// Reads a status file and judges it.
-pub(super) fn judge(handler: &str, path: &Path) -> Reported {
+pub fn judge(handler: &str, path: &Path) -> Reported {
     let Ok(text) = fs::read_to_string(path) else {
         let message = format!(
             "This status is being reported by the Guest Agent since no status file was reported by extension \
