@@ -20,7 +20,7 @@ use crate::error::{Error, Retry};
 use crate::http::{self, Roots};
 use crate::identity::{Token, Tokens};
 use crate::schedule::Verdict;
-use crate::store::Store;
+use crate::store::{Placed, Store, StoreError};
 use crate::vault::{self, SecretBundle, VaultError};
 
 /// Requests under way at a time, over all vaults: more would serve one machine at the cost of the others.
@@ -196,22 +196,36 @@ impl Pass<'_> {
         let bundle = self.fetch(observed)?;
         let version = bundle.version();
         let mut warnings = Vec::new();
-        let (placed, written) = match self.store.find(observed, version)? {
-            Some(placed) => (placed, false),
+        let found = self.store.find(observed, version).transpose();
+        let written = found.is_none();
+        let placed = match found {
+            Some(result) => result,
             None => {
                 let content = bundle.content(&observed.url)?;
                 let certificate = Certificate::decode(&content.value, content.content_type.as_deref())?;
                 warnings.extend_from_slice(certificate.warnings());
-                (self.store.write(observed, version, &certificate)?, true)
+                self.store.write(observed, version, &certificate)
             }
         };
+        // Where nobody but root can be let in, root's applications still get the certificate.
+        let (placed, failed) = match placed {
+            Err(StoreError::AclUnsupported { path, placed }) => {
+                (Placed::clone(&placed), Some(StoreError::AclUnsupported { path, placed }))
+            }
+            placed => (placed?, None),
+        };
         warnings.extend(placed.warnings);
-        if let Some(reason) = self.reason_to_hold_the_link(observed, &placed.installed, &bundle)? {
-            warnings.push(reason);
-            return Ok(Done { installed: placed.installed, changed: written, warnings });
+        let moved = match self.reason_to_hold_the_link(observed, &placed.installed, &bundle)? {
+            Some(reason) => {
+                warnings.push(reason);
+                false
+            }
+            None => self.store.point(observed, version)?,
+        };
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok(Done { installed: placed.installed, changed: written || moved, warnings }),
         }
-        let moved = self.store.point(observed, version)?;
-        Ok(Done { installed: placed.installed, changed: written || moved, warnings })
     }
 
     /// Asks the vault; a token that it does not accept is replaced once.
