@@ -2,18 +2,15 @@
 //!
 //! The lock is the only proof that an instance lives; process names and old process ids prove nothing.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::fs;
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use fs2::FileExt;
 use serde::{Deserialize, Serialize};
 
+use crate::lock::{FileLock, PAUSE};
 use crate::system;
-
-/// How often a held lock is tried again.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// What the running instance says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +31,7 @@ pub struct Holder {
 /// The lock of the running instance; released when it is dropped or its process ends, however it ends.
 #[derive(Debug)]
 pub struct InstanceLock {
-    _file: File,
+    _lock: FileLock,
 }
 
 /// Why there is no lock.
@@ -62,17 +59,15 @@ impl InstanceLock {
         let path = path(state);
         let failed = |source| LockError::File { path: path.display().to_string(), source };
         system::create_private_folder(state).map_err(failed)?;
-        let mut file = open(&path).map_err(failed)?;
-        let deadline = Instant::now() + wait;
-        while !try_lock(&file).map_err(failed)? {
-            if Instant::now() >= deadline {
-                return Err(LockError::Held(read(&mut file)));
-            }
-            std::thread::sleep(PAUSE);
-        }
+        let Some(mut lock) = FileLock::acquire(&path, wait).map_err(failed)? else {
+            return Err(LockError::Held(read(&path)));
+        };
         let text = serde_json::to_vec(holder).map_err(|error| failed(error.into()))?;
-        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(&text)).map_err(failed)?;
-        Ok(Self { _file: file })
+        let file = lock.file();
+        // Not emptied first: ext4 brings a file that was emptied and written again to the disk at once, which takes time.
+        let written = file.rewind().and_then(|()| file.write_all(&text)).and_then(|()| file.set_len(text.len() as u64));
+        written.map_err(failed)?;
+        Ok(Self { _lock: lock })
     }
 }
 
@@ -83,17 +78,12 @@ impl InstanceLock {
 pub fn running(state: &Path) -> Result<Option<Holder>, LockError> {
     let path = path(state);
     let failed = |source| LockError::File { path: path.display().to_string(), source };
-    let mut file = match open_existing(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
     // A holder writes its description right after it took the lock: give it that moment.
     for _ in 0..20 {
-        if try_lock(&file).map_err(failed)? {
+        if !FileLock::is_held(&path).map_err(failed)? {
             return Ok(None);
         }
-        if let Some(holder) = read(&mut file) {
+        if let Some(holder) = read(&path) {
             return Ok(Some(holder));
         }
         std::thread::sleep(PAUSE);
@@ -105,26 +95,8 @@ fn path(state: &Path) -> PathBuf {
     state.join("service.lock")
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
-}
-
-fn open_existing(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).open(path)
-}
-
-fn try_lock(file: &File) -> io::Result<bool> {
-    match FileExt::try_lock_exclusive(file) {
-        Ok(()) => Ok(true),
-        Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-fn read(file: &mut File) -> Option<Holder> {
-    let mut text = String::new();
-    file.rewind().and_then(|()| file.read_to_string(&mut text)).ok()?;
-    serde_json::from_str(&text).ok()
+fn read(path: &Path) -> Option<Holder> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod environment;
 pub mod files;
 pub mod folders;
 pub mod instance;
+pub mod lock;
 pub mod logging;
 pub mod report;
 pub mod sequence;

@@ -1,16 +1,28 @@
 //! What is known of each observed certificate after a pass.
 
+use std::fmt;
+
 use jiff::Timestamp;
 
-use crate::settings::{SecretUrl, Version};
+use crate::settings::Version;
+
+/// SHA-1 of a certificate's DER, shown as 40 upper-case hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Thumbprint(pub [u8; 20]);
+
+impl fmt::Display for Thumbprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02X}"))
+    }
+}
 
 /// A version that is in its place on this machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Installed {
     /// The vault's version.
     pub version: Version,
-    /// SHA-1 of the leaf, 40 upper-case hexadecimal digits.
-    pub thumbprint: String,
+    /// SHA-1 of the leaf.
+    pub thumbprint: Thumbprint,
     /// Start of the leaf's validity.
     pub not_before: Timestamp,
     /// End of the leaf's validity.
@@ -49,13 +61,9 @@ pub struct Problem {
     pub next_try: Option<Timestamp>,
 }
 
-/// One observed certificate.
+/// What is known of one observed certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Where it comes from.
-    pub url: SecretUrl,
-    /// Where applications find it.
-    pub place: String,
     /// How it stands.
     pub state: State,
     /// What a person should look at although it is installed.
@@ -104,6 +112,14 @@ impl Report {
         match &self.state {
             State::Stale { problem, .. } | State::Missing { problem } => Some(problem),
             State::Waiting | State::Current { .. } => None,
+        }
+    }
+
+    /// Since when it is stale, or now when it was not until now.
+    pub fn stale_since(&self) -> Timestamp {
+        match &self.state {
+            State::Stale { since, .. } => *since,
+            _ => Timestamp::now(),
         }
     }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::files::{self, FileError};
 use crate::report::{Report, State};
+use crate::settings::ObservedCertificate;
 use crate::text::bounded;
 
 /// The agent cuts files of more than 131,072 characters; stay well below.
@@ -41,10 +42,18 @@ pub struct Overview<'a> {
     pub phase: Phase,
     /// The identity that was used, for a person; unknown before the first token.
     pub identity: Option<&'a str>,
-    /// Each observed certificate, in the order of the settings.
+    /// The observed certificates …
+    pub certificates: &'a [ObservedCertificate],
+    /// … and what is known of each, in the same order.
     pub reports: &'a [Report],
     /// When all are looked at again.
     pub next_poll: Option<Timestamp>,
+}
+
+impl Overview<'_> {
+    fn all(&self) -> impl Iterator<Item = (&ObservedCertificate, &Report)> {
+        self.certificates.iter().zip(self.reports)
+    }
 }
 
 /// A status file, ready to be written.
@@ -126,11 +135,12 @@ impl StatusFile {
             Phase::Polling => (Level::Success, 0),
         };
         let mut file = Self::plain(level, code, &headline(overview, at), at);
-        let every = overview.reports.iter();
-        file.0[0].status.substatus = every.clone().map(|report| Substatus::of(report, at)).collect();
+        file.0[0].status.substatus =
+            overview.all().map(|(observed, report)| Substatus::of(observed, report, at)).collect();
         if file.length() > LARGEST {
+            let failing = overview.all().filter(|(_, report)| report.problem().is_some());
             file.0[0].status.substatus =
-                every.filter(|report| report.problem().is_some()).map(|report| Substatus::of(report, at)).collect();
+                failing.map(|(observed, report)| Substatus::of(observed, report, at)).collect();
         }
         while file.length() > LARGEST {
             let shorter = file.0[0].status.substatus.len() * 3 / 4;
@@ -181,13 +191,13 @@ fn headline(overview: &Overview<'_>, at: Timestamp) -> String {
     let reports = overview.reports;
     let satisfied = reports.iter().filter(|report| report.is_satisfied(at)).count();
     let mut parts = vec![format!("{satisfied} of {} certificates installed", reports.len())];
-    let failing: Vec<&Report> = reports.iter().filter(|report| report.problem().is_some()).collect();
-    if let Some((first, problem)) = failing.iter().find_map(|report| Some((report, report.problem()?))) {
-        let others = match failing.len() {
-            1 => String::new(),
-            n => format!(" (and {} more)", n - 1),
+    let mut failing = overview.all().filter_map(|(observed, report)| Some((observed, report.problem()?)));
+    if let Some((first, problem)) = failing.next() {
+        let others = match failing.count() {
+            0 => String::new(),
+            n => format!(" (and {n} more)"),
         };
-        parts.push(format!("failing: {}.{}{others}: {}", first.url.vault(), first.url.name(), problem.message));
+        parts.push(format!("failing: {}{others}: {}", first.base_name(), problem.message));
     }
     let expiring = reports.iter().filter(|report| report.installed().is_some_and(|i| i.expires_soon(at))).count();
     if expiring > 0 {
@@ -206,22 +216,22 @@ fn headline(overview: &Overview<'_>, at: Timestamp) -> String {
 }
 
 impl Substatus {
-    fn of(report: &Report, at: Timestamp) -> Self {
+    fn of(observed: &ObservedCertificate, report: &Report, at: Timestamp) -> Self {
         let (status, code) = match &report.state {
             State::Waiting => (Level::Transitioning, 0),
             State::Current { .. } => (Level::Success, 0),
             State::Stale { problem, .. } | State::Missing { problem } => (Level::Error, problem.code),
         };
         Self {
-            name: format!("{}.{}", report.url.vault(), report.url.name()),
+            name: observed.base_name(),
             status,
             code,
-            formatted_message: Message::new(&describe(report, at)),
+            formatted_message: Message::new(&describe(observed, report, at)),
         }
     }
 }
 
-fn describe(report: &Report, at: Timestamp) -> String {
+fn describe(observed: &ObservedCertificate, report: &Report, at: Timestamp) -> String {
     let mut parts = Vec::new();
     if let Some(installed) = report.installed() {
         let ends = if installed.not_after < at { "expired" } else { "expires" };
@@ -249,6 +259,6 @@ fn describe(report: &Report, at: Timestamp) -> String {
         parts.push(format!("next try {}", seconds(next)));
     }
     parts.extend(report.warnings.iter().map(|warning| format!("warning: {warning}")));
-    parts.push(report.place.clone());
+    parts.push(observed.place());
     parts.join("; ")
 }

@@ -1,5 +1,6 @@
 //! The daemon: the only place that waits, and the only one that saves the status.
 
+use std::mem;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,8 +14,7 @@ use common::status::{Overview, Phase, StatusFile};
 use jiff::{SignedDuration, Timestamp};
 use log::{error, info, warn};
 
-use crate::error::Retry;
-use crate::schedule::{Action, InitialSync, Poller};
+use crate::schedule::{Action, InitialSync, Poller, Retry};
 use crate::sync::{Link, Passed, Watch};
 use crate::system;
 
@@ -52,16 +52,7 @@ pub(crate) struct Agent {
 
 /// A report for each observed certificate, before anything is known.
 pub(crate) fn untried(settings: &Settings) -> Vec<Report> {
-    settings
-        .certificates
-        .iter()
-        .map(|observed| Report {
-            url: observed.url.clone(),
-            place: observed.place(),
-            state: State::Waiting,
-            warnings: Vec::new(),
-        })
-        .collect()
+    vec![Report { state: State::Waiting, warnings: Vec::new() }; settings.certificates.len()]
 }
 
 impl Agent {
@@ -113,11 +104,11 @@ impl Agent {
         events: &Receiver<Event>,
     ) -> Option<Link> {
         let stop = Arc::new(AtomicBool::new(false));
-        let (settings, reports, sender) = (Arc::clone(&self.settings), self.reports.clone(), sender.clone());
+        let (settings, reports, sender) = (Arc::clone(&self.settings), mem::take(&mut self.reports), sender.clone());
         let stopped = Arc::clone(&stop);
         thread::spawn(move || {
             let watch = Watch { done: &AtomicUsize::new(0), stop: &stopped };
-            let passed = link.pass(&settings, &due, &reports, &watch);
+            let passed = link.pass(&settings, &due, reports, &watch);
             // The loop may be gone already.
             let _ = sender.send(Event::Finished(Box::new((passed, link))));
         });
@@ -156,16 +147,14 @@ impl Agent {
 
     fn take_in(&mut self, passed: Passed) {
         let now = Instant::now();
-        let verdicts: Vec<_> = passed.outcomes.iter().map(|outcome| (outcome.index, outcome.verdict)).collect();
+        let Passed { reports, verdicts, identity } = passed;
+        self.reports = reports;
         let hopeless = verdicts.iter().any(|(_, verdict)| verdict.retry == Some(Retry::Hopeless) && !verdict.installed);
         self.poller.finished(&verdicts, now);
-        let mut changed = 0;
-        for outcome in passed.outcomes {
-            changed += usize::from(matches!(outcome.report.state, State::Current { changed: true, .. }));
-            self.reports[outcome.index] = outcome.report;
-        }
+        let is_changed = |index: usize| matches!(self.reports[index].state, State::Current { changed: true, .. });
+        let changed = verdicts.iter().filter(|(index, _)| is_changed(*index)).count();
         self.set_next_tries(now);
-        self.identity = passed.identity.or(self.identity.take());
+        self.identity = identity.or(self.identity.take());
         self.advance(hopeless, now);
         let satisfied = self.satisfied();
         info!(
@@ -208,6 +197,7 @@ impl Agent {
         let overview = Overview {
             phase: self.phase,
             identity: self.identity.as_deref(),
+            certificates: &self.settings.certificates,
             reports: &self.reports,
             next_poll: Some(later(self.poller.until_next_poll(Instant::now()))),
         };

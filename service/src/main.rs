@@ -7,6 +7,7 @@ mod daemon;
 mod error;
 mod http;
 mod identity;
+mod queue;
 mod schedule;
 mod single_pass;
 mod store;

@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use crate::error::Retry;
-
 /// Tries that are due within this time of each other are one pass.
 const TOGETHER: Duration = Duration::from_secs(2);
 /// A certificate that was never installed: pauses of 2 s, growing by half up to this …
@@ -21,6 +19,19 @@ const MISSING_LATER: f64 = 300.0;
 /// Caps of the random pauses after throttling and outages.
 const THROTTLED_CAP: f64 = 120.0;
 const OUTAGE_CAP: f64 = 300.0;
+
+/// When it makes sense to try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// The server asked for a pause, perhaps of this length.
+    Throttled(Option<Duration>),
+    /// A passing fault: after a short, growing pause.
+    Soon,
+    /// Somebody has to change something first.
+    NextPoll,
+    /// It cannot succeed with these settings.
+    Hopeless,
+}
 
 /// How a certificate fared in a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,17 +133,19 @@ impl Poller {
 /// The pause before the next try; `None` waits for the regular poll. `chance` is one draw from 0 to 1 for the whole pass,
 /// so that certificates that failed together come back together.
 fn pause(retry: Retry, installed: bool, failures: u32, failing_for: Duration, chance: f64) -> Option<Duration> {
-    let exponent = f64::from(failures.min(20));
+    // Beyond this every pause has reached its cap.
+    let failures = failures.min(16);
+    let doubled = 5.0 * f64::from(1_u32 << failures);
     let seconds = match retry {
         Retry::Throttled(asked) => {
-            let spread = (5.0 * exponent.exp2()).min(THROTTLED_CAP);
+            let spread = doubled.min(THROTTLED_CAP);
             asked.map_or(5.0, |asked| asked.as_secs_f64().clamp(1.0, 24.0 * 3600.0)) + chance * spread
         }
         _ if !installed && failing_for < MISSING_PATIENCE => {
-            (2.0 * 1.5_f64.powf(exponent)).min(MISSING_CAP) * (0.9 + 0.1 * chance)
+            (2.0 * 1.5_f64.powi(failures.cast_signed())).min(MISSING_CAP) * (0.9 + 0.1 * chance)
         }
         _ if !installed => MISSING_LATER * (0.9 + 0.1 * chance),
-        Retry::Soon => 1.0 + chance * (5.0 * exponent.exp2()).min(OUTAGE_CAP - 1.0),
+        Retry::Soon => 1.0 + chance * doubled.min(OUTAGE_CAP - 1.0),
         Retry::NextPoll | Retry::Hopeless => return None,
     };
     Some(Duration::from_secs_f64(seconds))

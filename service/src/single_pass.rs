@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use common::folders::Folders;
 use common::report::{Report, State};
-use common::settings::Settings;
+use common::settings::{ObservedCertificate, Settings};
 use common::status::{self, Overview, Phase, StatusFile};
 use jiff::Timestamp;
 use log::LevelFilter;
@@ -39,38 +39,40 @@ pub(crate) fn run(file: &Path, folders: &Folders, as_json: bool) -> Result<u8> {
         writeln!(errors, "{}: warning: {warning}", file.display())?;
     }
     let _lock = lock(file, folders, WAIT)?;
-    let mut reports = untried(&settings);
-    let passed = pass(&settings, &reports);
-    let identity = passed.identity.clone();
-    for outcome in passed.outcomes {
-        reports[outcome.index] = outcome.report;
-    }
+    let Passed { reports, identity, .. } = pass(&settings);
     let now = Timestamp::now();
     if let Some(folder) = &folders.status {
         let phase = match reports.iter().all(|report| report.is_satisfied(now)) {
             false if settings.require_initial_sync => Phase::InitialSyncFailed,
             _ => Phase::Polling,
         };
-        let overview = Overview { phase, identity: identity.as_deref(), reports: &reports, next_poll: None };
+        let overview = Overview {
+            phase,
+            identity: identity.as_deref(),
+            certificates: &settings.certificates,
+            reports: &reports,
+            next_poll: None,
+        };
         StatusFile::overview(&overview, now).save(&sequence(file).status_file(folder))?;
     }
     let mut out = io::stdout().lock();
     if as_json {
-        serde_json::to_writer(&mut out, &to_json(&reports, identity.as_deref()))?;
+        serde_json::to_writer(&mut out, &to_json(&settings.certificates, &reports, identity.as_deref()))?;
         writeln!(out)?;
     } else {
-        print(&mut out, &reports, identity.as_deref())?;
+        print(&mut out, &settings.certificates, &reports, identity.as_deref())?;
     }
     Ok(if reports.iter().all(|report| report.problem().is_none()) { DONE } else { FAILED })
 }
 
 /// The pass, with a counter on the terminal while it takes long.
-fn pass(settings: &Settings, reports: &[Report]) -> Passed {
+fn pass(settings: &Settings) -> Passed {
+    let reports = untried(settings);
     let (done, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let due: Vec<usize> = (0..reports.len()).collect();
+    let all: Vec<usize> = (0..reports.len()).collect();
     let mut link = Link::new();
     if !io::stderr().is_terminal() {
-        return link.pass(settings, &due, reports, &Watch { done: &done, stop: &stop });
+        return link.pass(settings, &all, reports, &Watch { done: &done, stop: &stop });
     }
     let finished = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -78,29 +80,34 @@ fn pass(settings: &Settings, reports: &[Report]) -> Passed {
             while !finished.load(Ordering::Relaxed) {
                 thread::park_timeout(TICK);
                 if !finished.load(Ordering::Relaxed) {
-                    let _ =
-                        write!(io::stderr(), "\r{} of {} certificates", done.load(Ordering::Relaxed), reports.len());
+                    let _ = write!(io::stderr(), "\r{} of {} certificates", done.load(Ordering::Relaxed), all.len());
                 }
             }
             // Wipes the line; a terminal that is gone does not matter.
             let _ = write!(io::stderr(), "\r\u{1b}[K");
         });
-        let passed = link.pass(settings, &due, reports, &Watch { done: &done, stop: &stop });
+        let passed = link.pass(settings, &all, reports, &Watch { done: &done, stop: &stop });
         finished.store(true, Ordering::Relaxed);
         counter.thread().unpark();
         passed
     })
 }
 
-fn print(out: &mut impl Write, reports: &[Report], identity: Option<&str>) -> io::Result<()> {
-    let width = reports.iter().map(|report| name(report).len()).max().unwrap_or(0).max("CERTIFICATE".len());
+fn print(
+    out: &mut impl Write,
+    certificates: &[ObservedCertificate],
+    reports: &[Report],
+    identity: Option<&str>,
+) -> io::Result<()> {
+    let width =
+        certificates.iter().map(|observed| observed.base_name().len()).max().unwrap_or(0).max("CERTIFICATE".len());
     writeln!(out, "{:width$}  {:32}  {:20}  RESULT", "CERTIFICATE", "VERSION", "EXPIRES")?;
-    for report in reports {
+    for (observed, report) in certificates.iter().zip(reports) {
         let (version, expires) = match report.installed() {
             Some(installed) => (installed.version.as_str(), status::seconds(installed.not_after)),
             None => ("-", "-".to_owned()),
         };
-        writeln!(out, "{:width$}  {version:32}  {expires:20}  {}", name(report), result(report))?;
+        writeln!(out, "{:width$}  {version:32}  {expires:20}  {}", observed.base_name(), result(observed, report))?;
         for warning in &report.warnings {
             writeln!(out, "{:width$}  warning: {warning}", "")?;
         }
@@ -113,30 +120,27 @@ fn print(out: &mut impl Write, reports: &[Report], identity: Option<&str>) -> io
     }
 }
 
-fn name(report: &Report) -> String {
-    format!("{}.{}", report.url.vault(), report.url.name())
-}
-
-fn result(report: &Report) -> String {
+fn result(observed: &ObservedCertificate, report: &Report) -> String {
     match &report.state {
         State::Waiting => "not tried".to_owned(),
-        State::Current { changed: true, .. } => format!("installed: {}", report.place),
+        State::Current { changed: true, .. } => format!("installed: {}", observed.place()),
         State::Current { changed: false, .. } => "unchanged".to_owned(),
         State::Stale { problem, .. } => format!("not renewed: {}", problem.message),
         State::Missing { problem } => format!("not installed: {}", problem.message),
     }
 }
 
-fn to_json(reports: &[Report], identity: Option<&str>) -> Value {
-    let certificates: Vec<Value> = reports
+fn to_json(certificates: &[ObservedCertificate], reports: &[Report], identity: Option<&str>) -> Value {
+    let certificates: Vec<Value> = certificates
         .iter()
-        .map(|report| {
+        .zip(reports)
+        .map(|(observed, report)| {
             let installed = report.installed();
             json!({
-                "url": report.url.to_string(),
-                "place": report.place,
+                "url": observed.url.to_string(),
+                "place": observed.place(),
                 "version": installed.map(|installed| installed.version.as_str()),
-                "thumbprint": installed.map(|installed| &installed.thumbprint),
+                "thumbprint": installed.map(|installed| installed.thumbprint.to_string()),
                 "expires": installed.map(|installed| status::seconds(installed.not_after)),
                 "changed": matches!(report.state, State::Current { changed: true, .. }),
                 "error": report.problem().map(|problem| json!({"code": problem.code, "message": problem.message})),

@@ -1,12 +1,13 @@
 //! The emulated Azure as one thing: its servers, and the switches that a story turns while they run.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
+pub use crate::addresses::Addresses;
 use crate::bundle::Bundle;
 use crate::fault::{Fault, Scope, Times, host_of};
 use crate::http::{Request, Server};
@@ -16,45 +17,6 @@ use crate::state::{Shared, State};
 use crate::tls::{TlsChannel, TlsServer};
 use crate::vault::{Secret, Vault};
 use crate::{imds, key_vault, proxy};
-
-/// Where the servers listen.
-#[derive(Clone, Copy, Debug)]
-pub struct Addresses {
-    imds: SocketAddr,
-    vault: SocketAddr,
-    proxy: Option<SocketAddr>,
-}
-
-impl Addresses {
-    /// The addresses that programs really ask: 169.254.169.254:80 for tokens, and 127.0.0.1:443 for the vaults, to
-    /// which a private hosts file must lead. For use in a [`crate::world::World`].
-    #[must_use]
-    pub fn real() -> Self {
-        Self {
-            imds: SocketAddr::from(([169, 254, 169, 254], 80)),
-            vault: SocketAddr::from(([127, 0, 0, 1], 443)),
-            proxy: None,
-        }
-    }
-
-    /// Free ports on the loopback, with a proxy that leads to the vaults.
-    #[must_use]
-    pub fn loopback() -> Self {
-        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self {
-            imds: free,
-            vault: free,
-            proxy: Some(free),
-        }
-    }
-
-    /// The same, with a proxy on a free port of the loopback.
-    #[must_use]
-    pub fn with_proxy(mut self) -> Self {
-        self.proxy = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-        self
-    }
-}
 
 /// A running emulated Azure. Every method may be called while it serves; dropping it ends its servers.
 pub struct Azure {
@@ -103,18 +65,9 @@ impl Azure {
         let vaults = vault.address();
         let proxy = addresses.proxy.map(|address| {
             let shared = shared.clone();
-            Listener::start(address, move |connection| {
-                proxy::serve(&shared, connection, vaults)
-            })
+            Listener::start(address, move |connection| proxy::serve(&shared, connection, vaults))
         });
-        Ok(Self {
-            shared,
-            imds,
-            vault,
-            proxy: proxy.transpose()?,
-            root_pem,
-            folder,
-        })
+        Ok(Self { shared, imds, vault, proxy: proxy.transpose()?, root_pem, folder })
     }
 
     /// The root that clients must trust, in PEM.
@@ -157,12 +110,7 @@ impl Azure {
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {
         let ca = self.root_file().display().to_string();
-        let proxy = self.proxy_url().map(|url| {
-            vec![
-                ("HTTPS_PROXY".to_owned(), url),
-                ("SSL_CERT_FILE".to_owned(), ca),
-            ]
-        });
+        let proxy = self.proxy_url().map(|url| vec![("HTTPS_PROXY".to_owned(), url), ("SSL_CERT_FILE".to_owned(), ca)]);
         proxy.unwrap_or_default()
     }
 
@@ -187,18 +135,11 @@ impl Azure {
         let host = host_of(vault);
         let mut state = self.shared.lock();
         let vault = state.vaults.get_mut(&host);
-        Ok(look(vault.with_context(|| {
-            format!("{host}: no such vault; create it first")
-        })?))
+        Ok(look(vault.with_context(|| format!("{host}: no such vault; create it first"))?))
     }
 
     /// Looks at a secret or changes it. Fails when it never existed.
-    pub fn secret<T>(
-        &self,
-        vault: &str,
-        name: &str,
-        look: impl FnOnce(&mut Secret) -> T,
-    ) -> Result<T> {
+    pub fn secret<T>(&self, vault: &str, name: &str, look: impl FnOnce(&mut Secret) -> T) -> Result<T> {
         let found = self.vault(vault, |vault| vault.secret_mut(name).map(look))?;
         found.with_context(|| format!("{}: no secret {name}", host_of(vault)))
     }

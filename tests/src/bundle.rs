@@ -116,11 +116,7 @@ impl Bundle {
             Some(leaf) => Bag::Certificate(der, *leaf),
         });
         let bundle = Self::der(&pkcs12::write(form, &bags.collect::<Vec<_>>())?);
-        Ok(Self {
-            validity: validity(parts)?,
-            pem: Some(pem_text(parts)?),
-            ..bundle
-        })
+        Ok(Self { validity: validity(parts)?, pem: Some(pem_text(parts)?), ..bundle })
     }
 
     /// Base64 of these bytes under the name of a PFX.
@@ -137,12 +133,7 @@ impl Bundle {
     /// A plain secret, such as a password that somebody put under the wrong name.
     #[must_use]
     pub fn text(value: &str) -> Self {
-        Self {
-            value: value.to_owned(),
-            content_type: None,
-            validity: None,
-            pem: None,
-        }
+        Self { value: value.to_owned(), content_type: None, validity: None, pem: None }
     }
 
     /// Another content type, or none.
@@ -170,9 +161,7 @@ impl Bundle {
 
     /// The bytes behind the base64 of a PFX.
     pub fn bytes(&self) -> Result<Vec<u8>> {
-        STANDARD
-            .decode(&self.value)
-            .context("this bundle is not plain base64")
+        STANDARD.decode(&self.value).context("this bundle is not plain base64")
     }
 
     /// SHA-256 of the value in lower-case hexadecimal digits.
@@ -211,10 +200,7 @@ fn validity(parts: &[Part]) -> Result<Option<(i64, i64)>> {
         let public = certificate.public_key()?;
         let leaf = keys(parts).any(|key| key.public_eq(&public));
         if leaf || found.is_none() {
-            found = Some((
-                unix(certificate.not_before())?,
-                unix(certificate.not_after())?,
-            ));
+            found = Some((unix(certificate.not_before())?, unix(certificate.not_after())?));
         }
         if leaf {
             break;

@@ -46,9 +46,7 @@ pub(crate) fn null() -> Vec<u8> {
 /// INTEGER in two's complement, in as few bytes as it takes.
 pub(crate) fn integer(value: i64) -> Vec<u8> {
     let mut bytes = value.to_be_bytes().to_vec();
-    while bytes.len() > 1
-        && ((bytes[0] == 0 && bytes[1] < 0x80) || (bytes[0] == 0xff && bytes[1] >= 0x80))
-    {
+    while bytes.len() > 1 && ((bytes[0] == 0 && bytes[1] < 0x80) || (bytes[0] == 0xff && bytes[1] >= 0x80)) {
         bytes.remove(0);
     }
     tlv(0x02, &bytes)
@@ -82,10 +80,7 @@ mod tests {
 
     #[test]
     fn writes_the_examples_of_x690() {
-        assert_eq!(
-            oid(&[1, 2, 840, 113549]),
-            [6, 6, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d]
-        );
+        assert_eq!(oid(&[1, 2, 840, 113549]), [6, 6, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d]);
         assert_eq!(integer(0), [2, 1, 0]);
         assert_eq!(integer(128), [2, 2, 0, 128]);
         assert_eq!(integer(-129), [2, 2, 0xff, 0x7f]);

@@ -145,9 +145,7 @@ pub(crate) fn spoil(response: Response, fault: Option<Fault>) -> (Response, Opti
     match fault {
         Some(Fault::Wire(wire)) => (response, Some(wire)),
         Some(Fault::Answer(answer)) => (answer, None),
-        Some(Fault::Redirect(address)) => {
-            (Response::new(302, "").header("Location", &address), None)
-        }
+        Some(Fault::Redirect(address)) => (Response::new(302, "").header("Location", &address), None),
         Some(Fault::Html) => {
             let page = "<!DOCTYPE html><html><title>Welcome</title><body>Please sign in to the guest network.";
             let page = Response::new(200, page).header("Content-Type", "text/html");

@@ -12,16 +12,10 @@ pub fn all(issued: &Issued) -> Result<Vec<(&'static str, Bundle)>> {
     let whole = issued.pfx(&Pfx::MODERN)?.bytes()?;
     let trailing = [whole.as_slice(), b"and more"].concat();
     Ok(vec![
-        (
-            "2^31-1 rounds",
-            claimed_rounds(issued, i64::from(i32::MAX))?,
-        ),
+        ("2^31-1 rounds", claimed_rounds(issued, i64::from(i32::MAX))?),
         ("negative rounds", claimed_rounds(issued, -1)?),
         ("no rounds", claimed_rounds(issued, 0)?),
-        (
-            "40 parts of 100,000 rounds",
-            many_parts(issued, 40, 100_000)?,
-        ),
+        ("40 parts of 100,000 rounds", many_parts(issued, 40, 100_000)?),
         ("nested 1,000 deep", nested(issued, 1000)?),
         ("1,500 certificates", many_certificates(issued, 1500)?),
         ("a length of 4 GiB", claimed_length(&whole)),
@@ -30,18 +24,12 @@ pub fn all(issued: &Issued) -> Result<Vec<(&'static str, Bundle)>> {
         ("no bytes", Bundle::der(&[])),
         ("two keys", two_keys(issued)?),
         ("a key that does not fit", wrong_key(issued)?),
-        (
-            "no key",
-            Bundle::pfx(&without_key(issued), &Pfx::KEY_VAULT)?,
-        ),
+        ("no key", Bundle::pfx(&without_key(issued), &Pfx::KEY_VAULT)?),
         ("no key in a PEM", Bundle::pem(&without_key(issued))?),
         ("no certificate", Bundle::pem(&[issued.key_part()])?),
         ("300 issuers of one name", namesakes(300)?),
         ("a password", Bundle::text("correct horse battery staple")),
-        (
-            "escape sequences",
-            Bundle::text("\u{1b}[2J\u{1b}[31mroot\u{7}\r\n\0"),
-        ),
+        ("escape sequences", Bundle::text("\u{1b}[2J\u{1b}[31mroot\u{7}\r\n\0")),
         ("nothing", Bundle::text("")),
         ("base64 of nothing useful", Bundle::der(&[0x42; 3000])),
     ])
@@ -49,12 +37,7 @@ pub fn all(issued: &Issued) -> Result<Vec<(&'static str, Bundle)>> {
 
 /// A PFX that claims this many rounds of key derivation, everywhere.
 pub fn claimed_rounds(issued: &Issued, rounds: i64) -> Result<Bundle> {
-    issued.pfx(&Pfx {
-        claimed_iterations: Some(rounds),
-        iterations: 1,
-        mac_iterations: 1,
-        ..Pfx::MODERN
-    })
+    issued.pfx(&Pfx { claimed_iterations: Some(rounds), iterations: 1, mac_iterations: 1, ..Pfx::MODERN })
 }
 
 /// A PFX of many encrypted parts, each with a count of rounds that is still decent.

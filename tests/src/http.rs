@@ -56,18 +56,14 @@ impl Request {
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
-        headers
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        headers.find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// The first value of this query parameter.
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<&str> {
         let mut query = self.query.iter();
-        query
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        query.find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// Whether it came through a proxy, as far as a server can see.
@@ -80,10 +76,7 @@ impl Request {
     /// The segments of the path; slashes at the end or doubled do not count.
     #[must_use]
     pub fn segments(&self) -> Vec<&str> {
-        self.path
-            .split('/')
-            .filter(|part| !part.is_empty())
-            .collect()
+        self.path.split('/').filter(|part| !part.is_empty()).collect()
     }
 }
 
@@ -113,18 +106,13 @@ impl Response {
     /// A response without headers of its own.
     #[must_use]
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: body.into(),
-        }
+        Self { status, headers: Vec::new(), body: body.into() }
     }
 
     /// A JSON document.
     #[must_use]
     pub fn json(status: u16, body: &Value) -> Self {
-        Self::new(status, body.to_string())
-            .header("Content-Type", "application/json; charset=utf-8")
+        Self::new(status, body.to_string()).header("Content-Type", "application/json; charset=utf-8")
     }
 
     /// One more header.
@@ -141,11 +129,7 @@ impl Response {
             head += &format!("{name}: {value}\r\n");
         }
         head += &format!("Content-Length: {length}\r\n");
-        head += if keep_alive {
-            "Connection: keep-alive\r\n\r\n"
-        } else {
-            "Connection: close\r\n\r\n"
-        };
+        head += if keep_alive { "Connection: keep-alive\r\n\r\n" } else { "Connection: close\r\n\r\n" };
         head.into_bytes()
     }
 }
@@ -173,11 +157,7 @@ fn reason(status: u16) -> &'static str {
 }
 
 /// Reads the next request of a connection. `None` when the client has closed it.
-pub(crate) fn read(
-    stream: &mut impl BufRead,
-    server: Server,
-    connection: u64,
-) -> io::Result<Option<Incoming>> {
+pub(crate) fn read(stream: &mut impl BufRead, server: Server, connection: u64) -> io::Result<Option<Incoming>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut limited = stream.by_ref().take(MAX_HEADER as u64);
@@ -279,9 +259,7 @@ fn percent_decode(text: &str) -> String {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let escape = (bytes[at] == b'%')
-            .then(|| text.get(at + 1..at + 3))
-            .flatten();
+        let escape = (bytes[at] == b'%').then(|| text.get(at + 1..at + 3)).flatten();
         match escape.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
             Some(byte) => {
                 decoded.push(byte);

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
-use crate::pki::unix_seconds;
+use crate::x509::unix_seconds;
 
 /// The tenant that everything emulated belongs to.
 pub const TENANT: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
@@ -35,27 +35,20 @@ impl Identity {
     /// A user-assigned identity of this name.
     #[must_use]
     pub fn user(name: &str) -> Self {
-        Self::of(&format!(
-            "Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
-        ))
+        Self::of(&format!("Microsoft.ManagedIdentity/userAssignedIdentities/{name}"))
     }
 
     fn of(resource: &str) -> Self {
         Self {
             client_id: guid(),
             object_id: guid(),
-            resource_id: format!(
-                "/subscriptions/{SUBSCRIPTION}/resourcegroups/emulated/providers/{resource}"
-            ),
+            resource_id: format!("/subscriptions/{SUBSCRIPTION}/resourcegroups/emulated/providers/{resource}"),
         }
     }
 
     /// How Key Vault names this caller in its messages.
     pub(crate) fn caller(&self) -> String {
-        format!(
-            "appid={};oid={};iss=https://sts.windows.net/{TENANT}/",
-            self.client_id, self.object_id
-        )
+        format!("appid={};oid={};iss=https://sts.windows.net/{TENANT}/", self.client_id, self.object_id)
     }
 }
 
@@ -118,12 +111,7 @@ pub(crate) struct Tokens {
 
 impl Tokens {
     /// Makes a token in the form of Entra's: a JWT whose signature nobody can check.
-    pub(crate) fn issue(
-        &mut self,
-        identity: &Identity,
-        audience: &str,
-        lifetime: Duration,
-    ) -> String {
+    pub(crate) fn issue(&mut self, identity: &Identity, audience: &str, lifetime: Duration) -> String {
         let now = SystemTime::now();
         let expires = now + lifetime;
         let header = json!({"typ": "JWT", "alg": "RS256", "kid": "emulated", "x5t": "emulated"});
@@ -178,12 +166,5 @@ impl Tokens {
 /// A random GUID of version 4.
 pub(crate) fn guid() -> String {
     let digits = format!("{:032x}", fastrand::u128(..));
-    format!(
-        "{}-{}-4{}-8{}-{}",
-        &digits[..8],
-        &digits[8..12],
-        &digits[13..16],
-        &digits[17..20],
-        &digits[20..]
-    )
+    format!("{}-{}-4{}-8{}-{}", &digits[..8], &digits[8..12], &digits[13..16], &digits[17..20], &digits[20..])
 }

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use crate::fault::{Fault, spoil};
 use crate::http::{Incoming, Request, Response};
 use crate::identity::{Expiry, Identity, Machine, TENANT};
-use crate::pki::unix_seconds;
 use crate::state::State;
 use crate::tls::VAULT_SUFFIXES;
 use crate::wire::Wire;
+use crate::x509::unix_seconds;
 
 /// An error of the metadata service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,11 +53,7 @@ impl Trouble {
                 "Multiple user assigned identities exist, please specify the clientId / resourceId of the identity \
                  in the token request",
             ),
-            Self::MetadataHeaderMissing => error(
-                400,
-                "invalid_request",
-                "Required metadata header not specified",
-            ),
+            Self::MetadataHeaderMissing => error(400, "invalid_request", "Required metadata header not specified"),
             Self::InvalidResource(resource) => error(
                 400,
                 "invalid_resource",
@@ -80,11 +76,7 @@ impl Trouble {
                     None => response,
                 }
             }
-            Self::Failed(status) => error(
-                *status,
-                "unknown",
-                "Failed to retrieve token from the Active directory",
-            ),
+            Self::Failed(status) => error(*status, "unknown", "Failed to retrieve token from the Active directory"),
         }
     }
 }
@@ -113,9 +105,7 @@ fn token(state: &mut State, request: &Request) -> Result<Value, Trouble> {
         return Err(Trouble::MetadataHeaderMissing);
     }
     if request.header("x-forwarded-for").is_some() {
-        return Err(invalid(
-            "Request contains a forbidden header: X-Forwarded-For",
-        ));
+        return Err(invalid("Request contains a forbidden header: X-Forwarded-For"));
     }
     match request.parameter("api-version") {
         None => return Err(invalid("Required query variable 'api-version' is missing")),
@@ -125,9 +115,8 @@ fn token(state: &mut State, request: &Request) -> Result<Value, Trouble> {
         }
         Some(_) => {}
     }
-    let resource = request
-        .parameter("resource")
-        .ok_or_else(|| invalid("Required query variable 'resource' is missing"))?;
+    let resource =
+        request.parameter("resource").ok_or_else(|| invalid("Required query variable 'resource' is missing"))?;
     let audience = resource.trim_end_matches('/');
     let host = audience.strip_prefix("https://").unwrap_or_default();
     if host != "management.azure.com" && !VAULT_SUFFIXES.contains(&host) {
@@ -169,10 +158,7 @@ fn token(state: &mut State, request: &Request) -> Result<Value, Trouble> {
 fn choose(machine: &Machine, request: &Request) -> Result<Identity, Trouble> {
     let everyone = || machine.users.iter().chain(&machine.system);
     let found = |matches: &dyn Fn(&Identity) -> bool| {
-        everyone()
-            .find(|identity| matches(identity))
-            .cloned()
-            .ok_or(Trouble::IdentityNotFound)
+        everyone().find(|identity| matches(identity)).cloned().ok_or(Trouble::IdentityNotFound)
     };
     if let Some(id) = request.parameter("client_id") {
         return found(&|identity| identity.client_id.eq_ignore_ascii_case(id));

@@ -17,19 +17,8 @@ use crate::vault::{Secret, Vault, Version};
 use crate::wire::Wire;
 
 /// The versions of the interface that the service knows.
-const API_VERSIONS: &[&str] = &[
-    "2016-10-01",
-    "7.0",
-    "7.1",
-    "7.2",
-    "7.3",
-    "7.4",
-    "7.5",
-    "7.6",
-    "2025-06-01-preview",
-    "2025-07-01",
-    "2026-04-01",
-];
+const API_VERSIONS: &[&str] =
+    &["2016-10-01", "7.0", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6", "2025-06-01-preview", "2025-07-01", "2026-04-01"];
 
 /// The most items on one page of a list, and how many there are when the client does not say.
 const PAGE: usize = 25;
@@ -37,53 +26,29 @@ const PAGE: usize = 25;
 /// Answers one request to whichever vault its host names.
 pub(crate) fn answer(state: &mut State, incoming: &mut Incoming) -> (Response, Option<Wire>) {
     let request = &mut incoming.request;
-    let mut spoilt = None;
-    let mut skew = 0;
-    let response = match state.vaults.contains_key(&request.host) {
-        // Without such a vault there would be no such host either; this is what a gateway could say.
-        false => Response::new(404, "no such vault"),
-        true => {
-            let authorization = incoming.authorization.as_deref();
-            let identity = authenticate(state, request, authorization);
-            let fault = match &identity {
-                Ok(_) => state.faults.strike(request),
-                Err(_) => None,
-            };
-            let hostile_id = match &fault {
-                Some(Fault::Id(id)) => Some(id.clone()),
-                _ => None,
-            };
-            let vault = state.vaults.get_mut(&request.host);
-            let refused = match &fault {
-                Some(Fault::Refuse(refusal)) => Some(refusal.clone()),
-                _ => None,
-            };
-            spoilt = fault;
-            vault.map_or_else(
-                || Response::new(404, "no such vault"),
-                |vault| {
-                    skew = vault.clock_skew;
-                    let page = match refused {
-                        Some(refusal) => identity.clone().and(Err(refusal)),
-                        None => identity
-                            .clone()
-                            .and_then(|identity| page(vault, &identity, request)),
-                    };
-                    respond(request, identity.ok().as_ref(), page, hostile_id)
-                },
-            )
-        }
+    let identity = authenticate(state, request, incoming.authorization.as_deref());
+    let fault = match &identity {
+        Ok(_) => state.faults.strike(request),
+        Err(_) => None,
     };
-    let (response, wire) = spoil(response, spoilt);
-    (with_service_headers(response, request, skew), wire)
+    let Some(vault) = state.vaults.get_mut(&request.host) else {
+        // Without the vault there would be no such host; this is what a gateway could say.
+        return (Response::new(404, "no such vault"), None);
+    };
+    let page = identity.clone().and_then(|identity| match &fault {
+        Some(Fault::Refuse(refusal)) => Err(refusal.clone()),
+        Some(Fault::Id(id)) => page(vault, &identity, request).map(|mut page| {
+            page["id"] = json!(id);
+            page
+        }),
+        _ => page(vault, &identity, request),
+    });
+    let (response, wire) = spoil(respond(request, identity.ok().as_ref(), page), fault);
+    (with_service_headers(response, request, vault.clock_skew), wire)
 }
 
 /// Who asks; notes the number of the token in the request.
-fn authenticate(
-    state: &State,
-    request: &mut Request,
-    authorization: Option<&str>,
-) -> Result<Identity, Refusal> {
+fn authenticate(state: &State, request: &mut Request, authorization: Option<&str>) -> Result<Identity, Refusal> {
     let bearer = authorization.and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token)
@@ -107,18 +72,14 @@ fn page(vault: &mut Vault, identity: &Identity, request: &Request) -> Result<Val
         return Err(Refusal::Throttled(vault.retry_after));
     }
     let version = request.parameter("api-version");
-    let version =
-        version.ok_or_else(|| Refusal::BadParameter("api-version must be specified".to_owned()))?;
+    let version = version.ok_or_else(|| Refusal::BadParameter("api-version must be specified".to_owned()))?;
     if !API_VERSIONS.contains(&version) {
         return Err(Refusal::BadParameter(format!(
             "The specified version ({version}) is not recognized. Consider using the latest supported version (7.4)."
         )));
     }
     if request.method != "GET" {
-        return Err(Refusal::BadParameter(format!(
-            "Method {} is not supported here.",
-            request.method
-        )));
+        return Err(Refusal::BadParameter(format!("Method {} is not supported here.", request.method)));
     }
     if !vault.allows(identity) {
         return Err(Refusal::ForbiddenByRbac);
@@ -136,37 +97,25 @@ fn page(vault: &mut Vault, identity: &Identity, request: &Request) -> Result<Val
             let version = secret.version(id).ok_or(Refusal::SecretNotFound)?;
             read(vault, secret, version, request)
         }
-        _ => Err(Refusal::BadParameter(format!(
-            "The request URI contains an invalid path: {}",
-            request.path
-        ))),
+        _ => Err(Refusal::BadParameter(format!("The request URI contains an invalid path: {}", request.path))),
     }
 }
 
 fn find<'a>(vault: &'a Vault, name: &str) -> Result<&'a Secret, Refusal> {
     let valid = |character: char| character.is_ascii_alphanumeric() || character == '-';
     if name.len() > 127 || !name.chars().all(valid) {
-        return Err(Refusal::BadParameter(format!(
-            "The request URI contains an invalid name: {name}"
-        )));
+        return Err(Refusal::BadParameter(format!("The request URI contains an invalid name: {name}")));
     }
     let secret = vault.secret(name).filter(|secret| !secret.deleted);
     secret.ok_or(Refusal::SecretNotFound)
 }
 
-fn read(
-    vault: &Vault,
-    secret: &Secret,
-    version: &Version,
-    request: &Request,
-) -> Result<Value, Refusal> {
+fn read(vault: &Vault, secret: &Secret, version: &Version, request: &Request) -> Result<Value, Refusal> {
     let as_pem = match request.parameter("outContentType") {
         None => false,
         Some("application/x-pem-file") if knows_conversion(request) => true,
         Some(other) => {
-            return Err(Refusal::BadParameter(format!(
-                "The specified outContentType ({other}) is not supported."
-            )));
+            return Err(Refusal::BadParameter(format!("The specified outContentType ({other}) is not supported.")));
         }
     };
     match version.enabled {
@@ -186,9 +135,7 @@ fn secrets(vault: &Vault) -> Vec<Value> {
     let present = vault.secrets.values().filter(|secret| !secret.deleted);
     let item = |secret: &Secret| {
         let id = format!("https://{}/secrets/{}", vault.host, secret.name);
-        secret
-            .newest()
-            .map(|newest| Value::Object(newest.item_json(&id)))
+        secret.newest().map(|newest| Value::Object(newest.item_json(&id)))
     };
     present.filter_map(item).collect()
 }
@@ -201,10 +148,7 @@ fn versions(vault: &Vault, name: &str) -> Vec<Value> {
     let mut versions: Vec<&Version> = secret.versions.iter().collect();
     versions.sort_by(|one, other| one.id.cmp(&other.id));
     let item = |version: &Version| {
-        let id = format!(
-            "https://{}/secrets/{}/{}",
-            vault.host, secret.name, version.id
-        );
+        let id = format!("https://{}/secrets/{}/{}", vault.host, secret.name, version.id);
         Value::Object(version.item_json(&id))
     };
     versions.into_iter().map(item).collect()
@@ -219,17 +163,14 @@ fn list(vault: &Vault, request: &Request, items: Vec<Value>) -> Result<Value, Re
         None => PAGE,
         Some(Ok(size)) if (1..=PAGE).contains(&size) => size,
         Some(_) => {
-            return Err(Refusal::BadParameter(
-                "maxresults is not in the range of 1 to 25.".to_owned(),
-            ));
+            return Err(Refusal::BadParameter("maxresults is not in the range of 1 to 25.".to_owned()));
         }
     };
     let start = request.parameter("$skiptoken").map_or(Some(0), |token| {
         let decoded = URL_SAFE_NO_PAD.decode(token).ok()?;
         String::from_utf8(decoded).ok()?.parse().ok()
     });
-    let start: usize =
-        start.ok_or_else(|| Refusal::BadParameter("The skiptoken is invalid.".to_owned()))?;
+    let start: usize = start.ok_or_else(|| Refusal::BadParameter("The skiptoken is invalid.".to_owned()))?;
     let end = (start + size).min(items.len());
     let next = (end < items.len()).then(|| {
         format!(
@@ -245,31 +186,19 @@ fn list(vault: &Vault, request: &Request, items: Vec<Value>) -> Result<Value, Re
 }
 
 /// The response to a page or a refusal.
-fn respond(
-    request: &Request,
-    identity: Option<&Identity>,
-    page: Result<Value, Refusal>,
-    hostile_id: Option<String>,
-) -> Response {
+fn respond(request: &Request, identity: Option<&Identity>, page: Result<Value, Refusal>) -> Response {
+    let refusal = match page {
+        Ok(page) => return Response::json(200, &page),
+        Err(refusal) => refusal,
+    };
     let segments = request.segments();
     let listing = segments.len() < 2 || segments.get(2) == Some(&"versions");
-    let mut page = match page {
-        Ok(page) => page,
-        Err(refusal) => {
-            let caller = identity.map(Identity::caller).unwrap_or_default();
-            let secret = segments.get(1..).unwrap_or_default().join("/");
-            return refusal.response(&Scene {
-                host: &request.host,
-                secret: &secret,
-                caller: &caller,
-                action: if listing { "readMetadata" } else { "getSecret" },
-            });
-        }
-    };
-    if let Some(id) = hostile_id {
-        page["id"] = json!(id);
-    }
-    Response::json(200, &page)
+    refusal.response(&Scene {
+        host: &request.host,
+        secret: &segments.get(1..).unwrap_or_default().join("/"),
+        caller: &identity.map(Identity::caller).unwrap_or_default(),
+        action: if listing { "readMetadata" } else { "getSecret" },
+    })
 }
 
 /// The headers that every answer of the service carries.
@@ -285,23 +214,15 @@ fn with_service_headers(mut response: Response, request: &Request, skew: i64) ->
         ("x-ms-keyvault-region", "westeurope".to_owned()),
         ("x-ms-request-id", guid()),
         ("x-ms-keyvault-service-version", "1.9.2164.2".to_owned()),
-        (
-            "x-ms-keyvault-network-info",
-            "conn_type=Ipv4;addr=127.0.0.1;act_addr_fam=InterNetwork;".to_owned(),
-        ),
+        ("x-ms-keyvault-network-info", "conn_type=Ipv4;addr=127.0.0.1;act_addr_fam=InterNetwork;".to_owned()),
         ("X-Content-Type-Options", "nosniff".to_owned()),
-        (
-            "Strict-Transport-Security",
-            "max-age=31536000;includeSubDomains".to_owned(),
-        ),
+        ("Strict-Transport-Security", "max-age=31536000;includeSubDomains".to_owned()),
         ("Date", date),
     ];
     if let Some(id) = request.header("x-ms-client-request-id") {
         headers.push(("x-ms-client-request-id", id.to_owned()));
     }
     let headers = headers.into_iter();
-    response
-        .headers
-        .extend(headers.map(|(name, value)| (name.to_owned(), value)));
+    response.headers.extend(headers.map(|(name, value)| (name.to_owned(), value)));
     response
 }

@@ -21,26 +21,34 @@
 //! # }
 //! ```
 
+mod addresses;
 pub mod agent;
 pub mod azure;
 pub mod bundle;
 pub mod catalogue;
-pub mod control;
+pub mod console;
 mod der;
+pub mod dns;
 pub mod fault;
+pub mod handler_story;
 pub mod hostile;
 pub mod http;
 pub mod identity;
 pub mod imds;
 mod key_vault;
+mod keys;
 mod listener;
 mod network;
+pub mod order;
+mod pbe;
 pub mod pkcs12;
 pub mod pki;
 mod proxy;
 pub mod refusal;
 mod state;
+pub mod story;
 pub mod tls;
 pub mod vault;
 pub mod wire;
 pub mod world;
+mod x509;

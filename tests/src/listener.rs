@@ -73,9 +73,8 @@ impl Listener {
     where
         S: Fn(Connection) -> io::Result<()> + Send + Sync + 'static,
     {
-        let listener = TcpListener::bind(address).with_context(|| {
-            format!("{address}: cannot listen; is something else listening there?")
-        })?;
+        let listener = TcpListener::bind(address)
+            .with_context(|| format!("{address}: cannot listen; is something else listening there?"))?;
         let (address, listener) = (listener.local_addr()?, Arc::new(listener));
         let stop = Arc::new(Stop::default());
         let open = Arc::new(Mutex::new(HashMap::new()));
@@ -85,14 +84,7 @@ impl Listener {
             let listener = listener.clone();
             move || accept(&listener, &stop, &open, &accepted, &Arc::new(serve))
         });
-        Ok(Self {
-            listener,
-            address,
-            stop,
-            open,
-            accepted,
-            accepting: Some(accepting),
-        })
+        Ok(Self { listener, address, stop, open, accepted, accepting: Some(accepting) })
     }
 
     /// Where it listens, with the port that was given out when none was asked for.
@@ -128,11 +120,7 @@ fn accept<S>(
         let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed) + 1;
         accepted.fetch_add(1, Ordering::Relaxed);
         lock(open).insert(number, registered);
-        let connection = Connection {
-            socket,
-            number,
-            stop: stop.clone(),
-        };
+        let connection = Connection { socket, number, stop: stop.clone() };
         let (open, serve) = (open.clone(), serve.clone());
         thread::spawn(move || {
             // What ends a connection early is recorded nowhere: broken connections are what this server is for.

@@ -3,94 +3,18 @@
 //! Chains are real: every certificate is signed by the one above it. What becomes of an issued certificate
 //! (a PFX, a PEM, the TLS identity of a server) is decided elsewhere.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, bail};
-use openssl::asn1::Asn1Time;
-use openssl::bn::{BigNum, MsbOption};
-use openssl::ec::{Asn1Flag, EcGroup, EcKey};
 use openssl::hash::MessageDigest;
-use openssl::nid::Nid;
-use openssl::pkey::{Id, PKey, Private};
-use openssl::rsa::Rsa;
-use openssl::x509::extension::{
-    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName,
-    SubjectKeyIdentifier,
-};
-use openssl::x509::{X509, X509Builder, X509NameBuilder};
+use openssl::pkey::{PKey, Private};
+use openssl::x509::X509;
+
+pub use crate::keys::KeyKind;
+use crate::x509::{Plan, common_name, sign};
 
 /// One day, the unit in which certificates count.
 pub const DAY: Duration = Duration::from_secs(86_400);
-
-/// The kinds of keys that certificates are issued for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum KeyKind {
-    /// RSA with a modulus of 2,048 bits.
-    Rsa2048,
-    /// RSA with a modulus of 3,072 bits.
-    Rsa3072,
-    /// RSA with a modulus of 4,096 bits.
-    Rsa4096,
-    /// Elliptic curve P-256.
-    P256,
-    /// Elliptic curve P-384.
-    P384,
-    /// Elliptic curve P-521.
-    P521,
-    /// Elliptic curve secp256k1, which Key Vault calls P-256K.
-    P256K,
-    /// Edwards curve 25519.
-    Ed25519,
-}
-
-/// RSA keys made so far. Making one takes up to a second, so a few are made of each size and then used in turn:
-/// two renewals in a row always have different keys.
-static RSA_KEYS: Mutex<Option<HashMap<u32, RsaPool>>> = Mutex::new(None);
-
-/// How many RSA keys of one size there are in a process.
-const RSA_POOL: usize = 3;
-
-#[derive(Default)]
-struct RsaPool {
-    keys: Vec<PKey<Private>>,
-    next: usize,
-}
-
-impl KeyKind {
-    /// A key of this kind: fresh for the elliptic curves, one of a few in turn for RSA.
-    pub fn generate(self) -> Result<PKey<Private>> {
-        Ok(match self {
-            Self::Rsa2048 => rsa_key(2048)?,
-            Self::Rsa3072 => rsa_key(3072)?,
-            Self::Rsa4096 => rsa_key(4096)?,
-            Self::P256 => ec_key(Nid::X9_62_PRIME256V1)?,
-            Self::P384 => ec_key(Nid::SECP384R1)?,
-            Self::P521 => ec_key(Nid::SECP521R1)?,
-            Self::P256K => ec_key(Nid::SECP256K1)?,
-            Self::Ed25519 => PKey::generate_ed25519()?,
-        })
-    }
-}
-
-fn rsa_key(bits: u32) -> Result<PKey<Private>> {
-    let mut pools = RSA_KEYS.lock().unwrap_or_else(PoisonError::into_inner);
-    let pool = pools.get_or_insert_default().entry(bits).or_default();
-    if pool.keys.len() < RSA_POOL {
-        pool.keys.push(PKey::from_rsa(Rsa::generate(bits)?)?);
-        pool.next = pool.keys.len() - 1;
-    }
-    let key = pool.keys[pool.next % pool.keys.len()].clone();
-    pool.next += 1;
-    Ok(key)
-}
-
-fn ec_key(curve: Nid) -> Result<PKey<Private>> {
-    let mut group = EcGroup::from_curve_name(curve)?;
-    group.set_asn1_flag(Asn1Flag::NAMED_CURVE);
-    Ok(PKey::from_ec_key(EcKey::generate(&group)?)?)
-}
 
 /// A certificate authority: a root and the intermediates below it.
 #[derive(Clone)]
@@ -118,12 +42,7 @@ impl Authority {
         Self::build(name, intermediates, KeyKind::P256, false)
     }
 
-    fn build(
-        name: &str,
-        intermediates: usize,
-        kind: KeyKind,
-        key_identifiers: bool,
-    ) -> Result<Self> {
+    fn build(name: &str, intermediates: usize, kind: KeyKind, key_identifiers: bool) -> Result<Self> {
         let mut chain: Vec<(X509, PKey<Private>)> = Vec::new();
         for level in 0..=intermediates {
             let subject = match level {
@@ -143,10 +62,7 @@ impl Authority {
             let certificate = sign(&plan, &key, chain.last())?;
             chain.push((certificate, key));
         }
-        Ok(Self {
-            chain,
-            key_identifiers,
-        })
+        Ok(Self { chain, key_identifiers })
     }
 
     /// The self-signed certificate at the top.
@@ -159,16 +75,12 @@ impl Authority {
     #[must_use]
     pub fn intermediates(&self) -> Vec<X509> {
         let below_root = self.chain[1..].iter().rev();
-        below_root
-            .map(|(certificate, _)| certificate.clone())
-            .collect()
+        below_root.map(|(certificate, _)| certificate.clone()).collect()
     }
 
     /// The same name and key as `other`'s issuing certificate, signed by this root: a cross-signed certificate.
     pub fn cross_sign(&self, other: &Self) -> Result<X509> {
-        let Some((certificate, key)) = other.chain.last() else {
-            bail!("an authority without certificates")
-        };
+        let Some((certificate, key)) = other.chain.last() else { bail!("an authority without certificates") };
         let subject = common_name(certificate);
         let plan = Plan {
             subject: &subject,
@@ -191,12 +103,7 @@ impl Authority {
     /// Issues a certificate for a key that exists already.
     pub fn issue_for(&self, request: &Request, key: PKey<Private>) -> Result<Issued> {
         let leaf = sign(&request.plan(self.key_identifiers), &key, self.chain.last())?;
-        Ok(Issued {
-            key,
-            leaf,
-            intermediates: self.intermediates(),
-            root: Some(self.root().clone()),
-        })
+        Ok(Issued { key, leaf, intermediates: self.intermediates(), root: Some(self.root().clone()) })
     }
 }
 
@@ -260,12 +167,7 @@ impl Request {
     pub fn self_signed(&self) -> Result<Issued> {
         let key = self.key.generate()?;
         let leaf = sign(&self.plan(true), &key, None)?;
-        Ok(Issued {
-            key,
-            leaf,
-            intermediates: Vec::new(),
-            root: None,
-        })
+        Ok(Issued { key, leaf, intermediates: Vec::new(), root: None })
     }
 
     fn plan(&self, key_identifiers: bool) -> Plan<'_> {
@@ -314,101 +216,5 @@ impl Issued {
     pub fn thumbprint(&self) -> Result<String> {
         let digest = self.leaf.digest(MessageDigest::sha1())?;
         Ok(digest.iter().map(|byte| format!("{byte:02X}")).collect())
-    }
-}
-
-/// The common name of a certificate's subject; empty when it has none.
-fn common_name(certificate: &X509) -> String {
-    let mut names = certificate.subject_name().entries_by_nid(Nid::COMMONNAME);
-    let name = names.next().map(|entry| entry.data().as_slice());
-    String::from_utf8_lossy(name.unwrap_or_default()).into_owned()
-}
-
-/// What the certificate to be signed shall say.
-struct Plan<'a> {
-    subject: &'a str,
-    names: &'a [String],
-    authority: bool,
-    key_identifiers: bool,
-    serial: Option<u64>,
-    not_before: SystemTime,
-    not_after: SystemTime,
-}
-
-/// Signs `plan` for `key`, by `issuer` or, without one, by the key itself.
-fn sign(
-    plan: &Plan<'_>,
-    key: &PKey<Private>,
-    issuer: Option<&(X509, PKey<Private>)>,
-) -> Result<X509> {
-    let mut subject = X509NameBuilder::new()?;
-    subject.append_entry_by_nid(Nid::COMMONNAME, plan.subject)?;
-    let subject = subject.build();
-    let mut builder = X509Builder::new()?;
-    builder.set_version(2)?;
-    let mut serial = BigNum::new()?;
-    match plan.serial {
-        Some(number) => serial = BigNum::from_slice(&number.to_be_bytes())?,
-        None => serial.rand(127, MsbOption::ONE, false)?,
-    }
-    builder.set_serial_number(&*serial.to_asn1_integer()?)?;
-    builder.set_subject_name(&subject)?;
-    builder.set_not_before(&*asn1_time(plan.not_before)?)?;
-    builder.set_not_after(&*asn1_time(plan.not_after)?)?;
-    builder.set_pubkey(key)?;
-    match issuer {
-        Some((certificate, _)) => builder.set_issuer_name(certificate.subject_name())?,
-        None => builder.set_issuer_name(&subject)?,
-    }
-    let issuer_certificate = issuer.map(|(certificate, _)| &**certificate);
-    let context = builder.x509v3_context(issuer_certificate, None);
-    let mut extensions = Vec::new();
-    if plan.key_identifiers {
-        extensions.push(SubjectKeyIdentifier::new().build(&context)?);
-    }
-    if plan.key_identifiers && issuer.is_some() {
-        let mut identifier = AuthorityKeyIdentifier::new();
-        extensions.push(identifier.keyid(false).build(&context)?);
-    }
-    if plan.authority {
-        extensions.push(BasicConstraints::new().critical().ca().build()?);
-        let mut usage = KeyUsage::new();
-        extensions.push(usage.critical().key_cert_sign().crl_sign().build()?);
-    } else {
-        extensions.push(BasicConstraints::new().critical().build()?);
-        let mut usage = KeyUsage::new();
-        usage.critical().digital_signature();
-        if key.id() == Id::RSA {
-            usage.key_encipherment();
-        }
-        extensions.push(usage.build()?);
-        extensions.push(ExtendedKeyUsage::new().server_auth().build()?);
-        let mut names = SubjectAlternativeName::new();
-        for name in plan.names {
-            names.dns(name);
-        }
-        extensions.push(names.build(&context)?);
-    }
-    for extension in extensions {
-        builder.append_extension(extension)?;
-    }
-    let signing_key = issuer.map_or(key, |(_, key)| key);
-    let digest = match signing_key.id() {
-        Id::ED25519 => MessageDigest::null(),
-        _ => MessageDigest::sha256(),
-    };
-    builder.sign(signing_key, digest)?;
-    Ok(builder.build())
-}
-
-fn asn1_time(time: SystemTime) -> Result<Asn1Time> {
-    Ok(Asn1Time::from_unix(unix_seconds(time))?)
-}
-
-/// Seconds since 1970, negative before.
-pub(crate) fn unix_seconds(time: SystemTime) -> i64 {
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-        Err(before) => -i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX),
     }
 }

@@ -51,10 +51,7 @@ fn decide(shared: &Shared, incoming: &Incoming) -> Option<Response> {
     let vault = state.vaults.contains_key(&request.host) && request.target.ends_with(":443");
     match request.method == "CONNECT" && vault {
         true => None,
-        false => Some(Response::new(
-            403,
-            "this proxy leads to emulated vaults only\n",
-        )),
+        false => Some(Response::new(403, "this proxy leads to emulated vaults only\n")),
     }
 }
 

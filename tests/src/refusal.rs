@@ -59,16 +59,11 @@ impl Refusal {
     pub(crate) fn response(&self, scene: &Scene<'_>) -> Response {
         let response = Response::json(self.status(), &self.body(scene));
         match self {
-            Self::TokenMissing
-            | Self::InvalidAudience(_)
-            | Self::InvalidIssuer
-            | Self::InvalidToken => {
+            Self::TokenMissing | Self::InvalidAudience(_) | Self::InvalidIssuer | Self::InvalidToken => {
                 let resource = audience_of(scene.host);
                 response.header("WWW-Authenticate", &challenge(&resource))
             }
-            Self::ForeignChallenge(resource) => {
-                response.header("WWW-Authenticate", &challenge(resource))
-            }
+            Self::ForeignChallenge(resource) => response.header("WWW-Authenticate", &challenge(resource)),
             Self::Throttled(Some(seconds)) | Self::Unavailable(_, Some(seconds)) => {
                 response.header("Retry-After", &seconds.to_string())
             }
@@ -98,15 +93,9 @@ impl Refusal {
     }
 
     fn body(&self, scene: &Scene<'_>) -> Value {
-        let Scene {
-            host,
-            secret,
-            caller,
-            action,
-        } = scene;
+        let Scene { host, secret, caller, action } = scene;
         let vault = host.split('.').next().unwrap_or_default();
-        let error =
-            |code: &str, message: String| json!({"error": {"code": code, "message": message}});
+        let error = |code: &str, message: String| json!({"error": {"code": code, "message": message}});
         let forbidden = |inner: &str, message: String| json!({"error": {"code": "Forbidden", "message": message, "innererror": {"code": inner}}});
         let policy = || {
             let caller = caller.replace(";iss=", ";numgroups=0;iss=");
@@ -117,16 +106,12 @@ impl Refusal {
             )
         };
         match self {
-            Self::TokenMissing | Self::ForeignChallenge(_) => error(
-                "Unauthorized",
-                "AKV10000: Request is missing a Bearer or PoP token.".to_owned(),
-            ),
+            Self::TokenMissing | Self::ForeignChallenge(_) => {
+                error("Unauthorized", "AKV10000: Request is missing a Bearer or PoP token.".to_owned())
+            }
             Self::InvalidAudience(found) => error(
                 "Unauthorized",
-                format!(
-                    "AKV10022: Invalid audience. Expected {}, found: {found}.",
-                    audience_of(host)
-                ),
+                format!("AKV10022: Invalid audience. Expected {}, found: {found}.", audience_of(host)),
             ),
             Self::InvalidIssuer => error(
                 "Unauthorized",
@@ -141,10 +126,9 @@ impl Refusal {
                  'emulated'."
                     .to_owned(),
             ),
-            Self::SecretDisabled => forbidden(
-                "SecretDisabled",
-                "Operation get is not allowed on a disabled secret.".to_owned(),
-            ),
+            Self::SecretDisabled => {
+                forbidden("SecretDisabled", "Operation get is not allowed on a disabled secret.".to_owned())
+            }
             Self::ForbiddenByRbac => forbidden(
                 "ForbiddenByRbac",
                 format!(
@@ -196,10 +180,9 @@ impl Refusal {
                  VaultRequestTypeLimitReached"
                     .to_owned(),
             ),
-            Self::Unavailable(..) => error(
-                "InternalError",
-                "The service is temporarily unavailable. Please retry.".to_owned(),
-            ),
+            Self::Unavailable(..) => {
+                error("InternalError", "The service is temporarily unavailable. Please retry.".to_owned())
+            }
         }
     }
 }

@@ -64,32 +64,17 @@ impl TlsServer {
         let variants = [
             (Tls::Version12, good.clone()),
             (Tls::Trusted, good),
-            (
-                Tls::WrongName,
-                authority.issue(&Request::new("vault.example.com"))?,
-            ),
-            (
-                Tls::Expired,
-                authority.issue(&request.clone().valid(now - 30 * DAY, now - DAY))?,
-            ),
-            (
-                Tls::NotYetValid,
-                authority.issue(&request.clone().valid(now + DAY, now + 30 * DAY))?,
-            ),
+            (Tls::WrongName, authority.issue(&Request::new("vault.example.com"))?),
+            (Tls::Expired, authority.issue(&request.clone().valid(now - 30 * DAY, now - DAY))?),
+            (Tls::NotYetValid, authority.issue(&request.clone().valid(now + DAY, now + 30 * DAY))?),
             (Tls::SelfSigned, request.self_signed()?),
-            (
-                Tls::UnknownAuthority,
-                Authority::new("Nobody's", 1)?.issue(&request)?,
-            ),
+            (Tls::UnknownAuthority, Authority::new("Nobody's", 1)?.issue(&request)?),
         ];
         let mut configurations = HashMap::new();
         for (tls, issued) in variants {
             configurations.insert(tls, Arc::new(configuration(tls, &issued)?));
         }
-        Ok(Self {
-            authority,
-            configurations,
-        })
+        Ok(Self { authority, configurations })
     }
 
     /// The root that clients must trust, in PEM.

@@ -1,5 +1,5 @@
-//! What the emulated vaults hold: secrets, their versions, and who may read them. How it is asked for is
-//! [`crate::key_vault`]'s.
+//! What the emulated vaults hold: secrets, their versions, and who may read them. How it is asked for
+//! is not decided here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use crate::bundle::Bundle;
 use crate::identity::Identity;
-use crate::pki::unix_seconds;
 use crate::tls::Tls;
+use crate::x509::unix_seconds;
 
 /// The window in which the service counts requests.
 const THROTTLE_WINDOW: Duration = Duration::from_secs(10);
@@ -90,14 +90,11 @@ impl Vault {
 
     /// Adds a version, which is the newest then; a deleted secret is recovered by it. Answers the version.
     pub(crate) fn put(&mut self, name: &str, bundle: Bundle) -> String {
-        let secret = self
-            .secrets
-            .entry(name.to_ascii_lowercase())
-            .or_insert_with(|| Secret {
-                name: name.to_owned(),
-                versions: Vec::new(),
-                deleted: false,
-            });
+        let secret = self.secrets.entry(name.to_ascii_lowercase()).or_insert_with(|| Secret {
+            name: name.to_owned(),
+            versions: Vec::new(),
+            deleted: false,
+        });
         secret.deleted = false;
         let id = format!("{:032x}", fastrand::u128(..));
         secret.versions.push(Version {
@@ -191,10 +188,7 @@ impl Version {
         }
         object.insert("attributes".to_owned(), attributes);
         if !self.tags.is_empty() {
-            let tags = self
-                .tags
-                .iter()
-                .map(|(key, value)| (key.clone(), json!(value)));
+            let tags = self.tags.iter().map(|(key, value)| (key.clone(), json!(value)));
             object.insert("tags".to_owned(), Value::Object(tags.collect()));
         }
         object

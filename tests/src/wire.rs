@@ -114,18 +114,13 @@ pub(crate) fn send(
             return Ok(After::Closed);
         }
         Some(Wire::Garbage) => {
-            channel
-                .write_all(b"\x15\x03\x01\x00\x02\x02\x16SSH-2.0-OpenSSH_9.2\r\n\0\0\0\r\n\r\n")?;
+            channel.write_all(b"\x15\x03\x01\x00\x02\x02\x16SSH-2.0-OpenSSH_9.2\r\n\0\0\0\r\n\r\n")?;
             channel.flush()?;
             return Ok(After::Closed);
         }
         Some(Wire::EndlessHeader) => {
             channel.write_all(b"HTTP/1.1 200 OK\r\n")?;
-            return endless(
-                channel,
-                b"X-Padding: 0123456789012345678901234567890123456789\r\n",
-                stop,
-            );
+            return endless(channel, b"X-Padding: 0123456789012345678901234567890123456789\r\n", stop);
         }
         Some(Wire::EndlessBody) => {
             let head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -142,12 +137,7 @@ pub(crate) fn send(
     Ok(after)
 }
 
-fn write(
-    channel: &mut impl Channel,
-    response: &Response,
-    length: usize,
-    keep_alive: bool,
-) -> io::Result<()> {
+fn write(channel: &mut impl Channel, response: &Response, length: usize, keep_alive: bool) -> io::Result<()> {
     // One write for small answers, so that header and body share a segment and a TLS record.
     let mut message = response.head(length, keep_alive);
     message.extend_from_slice(&response.body);

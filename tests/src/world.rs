@@ -17,9 +17,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use openssl::x509::X509;
-use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount,
-};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use tempfile::TempDir;
@@ -132,15 +130,11 @@ impl World {
         let hash = X509::from_pem(root_pem.as_bytes())?.subject_name_hash();
         let folder = Path::new("/etc/ssl/certs");
         let file = format!("emulated-{hash:08x}.pem");
-        fs::write(folder.join(&file), root_pem)
-            .with_context(|| folder.join(&file).display().to_string())?;
+        fs::write(folder.join(&file), root_pem).with_context(|| folder.join(&file).display().to_string())?;
         let mut names = (0..100).map(|number| folder.join(format!("{hash:08x}.{number}")));
         match names.find(|name| name.symlink_metadata().is_err()) {
             Some(name) => symlink(file, &name).with_context(|| name.display().to_string()),
-            None => bail!(
-                "{}: too many roots with the hash {hash:08x}",
-                folder.display()
-            ),
+            None => bail!("{}: too many roots with the hash {hash:08x}", folder.display()),
         }
     }
 
@@ -151,10 +145,7 @@ impl World {
         let mut command = Command::new(program);
         command
             .env_clear()
-            .env(
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            )
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("LANG", "C.UTF-8")
             .current_dir("/")
             .stdin(Stdio::null());
@@ -179,14 +170,8 @@ impl World {
     pub fn tmpfs(&self, path: &Path, options: &str) -> Result<()> {
         fs::create_dir_all(path).with_context(|| path.display().to_string())?;
         let options = CString::new(options)?;
-        mount(
-            "tmpfs",
-            path,
-            "tmpfs",
-            MountFlags::empty(),
-            options.as_c_str(),
-        )
-        .with_context(|| format!("{}: cannot mount a tmpfs", path.display()))
+        mount("tmpfs", path, "tmpfs", MountFlags::empty(), options.as_c_str())
+            .with_context(|| format!("{}: cannot mount a tmpfs", path.display()))
     }
 
     /// The processes that live in this world, beside the one that entered it: number and command line.
@@ -200,13 +185,9 @@ impl World {
             };
             // A process that ended meanwhile, or a dead one that nobody waited for, has no namespace any more.
             let namespace = fs::read_link(folder.join("ns/net"));
-            if namespace.is_ok_and(|namespace| namespace == self.namespace)
-                && id.unsigned_abs() != std::process::id()
-            {
+            if namespace.is_ok_and(|namespace| namespace == self.namespace) && id.unsigned_abs() != std::process::id() {
                 let words = fs::read(folder.join("cmdline")).unwrap_or_default();
-                let words = words
-                    .split(|byte| *byte == 0)
-                    .filter(|word| !word.is_empty());
+                let words = words.split(|byte| *byte == 0).filter(|word| !word.is_empty());
                 let words: Vec<_> = words.map(String::from_utf8_lossy).collect();
                 found.push((id, words.join(" ")));
             }
@@ -217,10 +198,7 @@ impl World {
     /// Mounts a private, writable view over a folder; what is mounted below it is hidden.
     fn overlay(&self, folder: &str) -> Result<()> {
         let layer = |kind: &str| {
-            let path = self
-                .folder
-                .path()
-                .join(format!("{}-{kind}", folder.replace('/', "")));
+            let path = self.folder.path().join(format!("{}-{kind}", folder.replace('/', "")));
             fs::create_dir(&path).map(|()| path)
         };
         let (upper, work) = (layer("upper")?, layer("work")?);
@@ -230,14 +208,8 @@ impl World {
         options.extend(b",workdir=");
         options.extend(work.as_os_str().as_bytes());
         let options = CString::new(options)?;
-        mount(
-            "overlay",
-            folder,
-            "overlay",
-            MountFlags::empty(),
-            options.as_c_str(),
-        )
-        .with_context(|| format!("{folder}: cannot mount a private copy; is overlayfs missing?"))
+        mount("overlay", folder, "overlay", MountFlags::empty(), options.as_c_str())
+            .with_context(|| format!("{folder}: cannot mount a private copy; is overlayfs missing?"))
     }
 }
 
@@ -262,6 +234,5 @@ impl Drop for World {
 
 fn append(path: &Path, line: &str) -> Result<()> {
     let file = fs::OpenOptions::new().append(true).open(path);
-    file.and_then(|mut file| file.write_all(line.as_bytes()))
-        .with_context(|| path.display().to_string())
+    file.and_then(|mut file| file.write_all(line.as_bytes())).with_context(|| path.display().to_string())
 }

@@ -47,10 +47,8 @@ impl Lab {
             manifest[0]["handlerManifest"][format!("{}Command", verb.name())] = command;
         }
         zip.start_file("HandlerManifest.json", options).unwrap();
-        zip.write_all(format!("\u{feff}{manifest}").as_bytes())
-            .unwrap();
-        zip.start_file("bin/probe", options.unix_permissions(0o600))
-            .unwrap();
+        zip.write_all(format!("\u{feff}{manifest}").as_bytes()).unwrap();
+        zip.start_file("bin/probe", options.unix_permissions(0o600)).unwrap();
         zip.write_all(PROBE.as_bytes()).unwrap();
         zip.finish().unwrap();
         path
@@ -82,10 +80,7 @@ fn mode(path: &Path) -> u32 {
 fn installs_then_enables_and_enables_again_at_every_goal_state() {
     let mut lab = Lab::new();
     let package = lab.package("1.0.0", "UpdateWithInstall", false);
-    let outcome = lab
-        .agent
-        .apply(&Goal::new(&package, 0, json!({"a": 1})))
-        .unwrap();
+    let outcome = lab.agent.apply(&Goal::new(&package, 0, json!({"a": 1}))).unwrap();
     assert!(outcome.ready(), "{outcome:?}");
     assert_eq!(outcome.verbs(), [Verb::Install, Verb::Enable]);
     let folder = lab.agent.folder().unwrap();
@@ -138,10 +133,7 @@ fn updates_in_the_order_of_the_agent() {
     let outcome = lab.agent.apply(&Goal::new(&new, 1, json!({}))).unwrap();
     assert!(outcome.ready(), "{outcome:?}");
     let calls = lab.calls();
-    let calls: Vec<&str> = calls
-        .iter()
-        .map(|call| call.split(" home=").next().unwrap())
-        .collect();
+    let calls: Vec<&str> = calls.iter().map(|call| call.split(" home=").next().unwrap()).collect();
     assert_eq!(
         calls,
         [
@@ -165,10 +157,7 @@ fn goes_back_by_the_update_command_of_the_higher_version() {
     lab.calls();
     lab.agent.apply(&Goal::new(&low, 2, json!({}))).unwrap();
     let calls = lab.calls();
-    let calls: Vec<&str> = calls
-        .iter()
-        .map(|call| call.split(" disable=").next().unwrap())
-        .collect();
+    let calls: Vec<&str> = calls.iter().map(|call| call.split(" disable=").next().unwrap()).collect();
     assert_eq!(
         calls,
         [

@@ -14,11 +14,7 @@ fn openssl(arguments: &[&str]) -> (bool, String, String) {
     let output = Command::new("openssl").args(arguments).output();
     let output = output.expect("these tests need the openssl command");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (
-        output.status.success(),
-        text(&output.stdout),
-        text(&output.stderr),
-    )
+    (output.status.success(), text(&output.stdout), text(&output.stderr))
 }
 
 /// What openssl makes of a PFX.
@@ -33,61 +29,21 @@ fn read_pfx(bundle: &Bundle, arguments: &[&str]) -> (bool, String, String) {
 
 fn issued(kind: KeyKind) -> Issued {
     let authority = Authority::new("Contoso", 2).unwrap();
-    authority
-        .issue(&Request::new("www.contoso.com").key(kind))
-        .unwrap()
+    authority.issue(&Request::new("www.contoso.com").key(kind)).unwrap()
 }
 
 #[test]
 fn openssl_reads_a_pfx_of_every_encryption() {
     let issued = issued(KeyKind::P256);
     let key = String::from_utf8(issued.key.private_key_to_pem_pkcs8().unwrap()).unwrap();
-    let aes = |digest| Pfx {
-        key: Cipher::Aes128(digest),
-        certificates: Cipher::Aes256(digest),
-        ..Pfx::MODERN
-    };
+    let aes = |digest| Pfx { key: Cipher::Aes128(digest), certificates: Cipher::Aes256(digest), ..Pfx::MODERN };
     for (form, words) in [
-        (
-            Pfx::LEGACY,
-            vec![
-                "pbeWithSHA1And40BitRC2-CBC, Iteration 2000",
-                "MAC: sha1, Iteration 1\n",
-            ],
-        ),
-        (
-            Pfx::KEY_VAULT,
-            vec![
-                "pbeWithSHA1And3-KeyTripleDES-CBC, Iteration 2000",
-                "MAC: sha1, Iteration 2000",
-            ],
-        ),
-        (
-            Pfx::MODERN,
-            vec![
-                "PBES2, PBKDF2, AES-256-CBC, Iteration 2048, PRF hmacWithSHA256",
-                "MAC: sha256",
-            ],
-        ),
-        (
-            aes(Digest::Sha1),
-            vec!["AES-128-CBC, Iteration 2048, PRF hmacWithSHA1"],
-        ),
-        (
-            aes(Digest::Sha256),
-            vec![
-                "AES-128-CBC, Iteration 2048, PRF hmacWithSHA256",
-                "AES-256-CBC",
-            ],
-        ),
-        (
-            Pfx {
-                iterations: 1,
-                mac_iterations: 7,
-                ..Pfx::MODERN
-            },
-            vec!["Iteration 1,", "MAC: sha256, Iteration 7"],
-        ),
+        (Pfx::LEGACY, vec!["pbeWithSHA1And40BitRC2-CBC, Iteration 2000", "MAC: sha1, Iteration 1\n"]),
+        (Pfx::KEY_VAULT, vec!["pbeWithSHA1And3-KeyTripleDES-CBC, Iteration 2000", "MAC: sha1, Iteration 2000"]),
+        (Pfx::MODERN, vec!["PBES2, PBKDF2, AES-256-CBC, Iteration 2048, PRF hmacWithSHA256", "MAC: sha256"]),
+        (aes(Digest::Sha1), vec!["AES-128-CBC, Iteration 2048, PRF hmacWithSHA1"]),
+        (aes(Digest::Sha256), vec!["AES-128-CBC, Iteration 2048, PRF hmacWithSHA256", "AES-256-CBC"]),
+        (Pfx { iterations: 1, mac_iterations: 7, ..Pfx::MODERN }, vec!["Iteration 1,", "MAC: sha256, Iteration 7"]),
     ] {
         for password in [EmptyPassword::Terminated, EmptyPassword::Absent] {
             let form = Pfx { password, ..form };
@@ -108,16 +64,9 @@ fn openssl_reads_a_pfx_of_every_encryption() {
 #[test]
 fn a_pfx_holds_leaf_root_and_intermediates_in_this_order() {
     let (_, text, _) = read_pfx(&issued(KeyKind::P256).pfx(&Pfx::KEY_VAULT).unwrap(), &[]);
-    let subjects = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("subject=CN = "));
+    let subjects = text.lines().filter_map(|line| line.strip_prefix("subject=CN = "));
     let subjects: Vec<&str> = subjects.collect();
-    let expected = [
-        "www.contoso.com",
-        "Contoso Root",
-        "Contoso Intermediate 2",
-        "Contoso Intermediate 1",
-    ];
+    let expected = ["www.contoso.com", "Contoso Root", "Contoso Intermediate 2", "Contoso Intermediate 1"];
     assert_eq!(subjects, expected);
 }
 
@@ -126,18 +75,12 @@ fn a_local_key_id_can_mark_the_wrong_certificate() {
     let issued = issued(KeyKind::P256);
     let marked = |form: &Pfx| {
         let (_, text, _) = read_pfx(&issued.pfx(form).unwrap(), &[]);
-        let certificates = text
-            .split("Bag Attributes")
-            .filter(|bag| bag.contains("subject="));
+        let certificates = text.split("Bag Attributes").filter(|bag| bag.contains("subject="));
         let marks: Vec<bool> = certificates.map(|bag| bag.contains("localKeyID")).collect();
         marks
     };
     assert!(marked(&Pfx::KEY_VAULT)[0]);
-    let lie = Pfx {
-        wrong_local_key_id: true,
-        friendly_name: "\u{1b}[2Jroot",
-        ..Pfx::KEY_VAULT
-    };
+    let lie = Pfx { wrong_local_key_id: true, friendly_name: "\u{1b}[2Jroot", ..Pfx::KEY_VAULT };
     assert_eq!(marked(&lie).last(), Some(&true));
 }
 
@@ -164,21 +107,9 @@ fn chains_of_every_kind_of_key_verify() {
         pem(&[Part::Certificate(issued.root.clone().unwrap())], "root");
         let above = issued.intermediates.iter().cloned().map(Part::Certificate);
         pem(&above.collect::<Vec<_>>(), "above");
-        let name = [
-            "-purpose",
-            "sslserver",
-            "-verify_hostname",
-            "www.contoso.com",
-        ];
+        let name = ["-purpose", "sslserver", "-verify_hostname", "www.contoso.com"];
         let (root, above, leaf) = (path("root"), path("above"), path("leaf"));
-        let mut arguments = vec![
-            "verify",
-            "-x509_strict",
-            "-CAfile",
-            &root,
-            "-untrusted",
-            &above,
-        ];
+        let mut arguments = vec!["verify", "-x509_strict", "-CAfile", &root, "-untrusted", &above];
         arguments.extend(name);
         arguments.push(&leaf);
         let (verified, _, complaints) = openssl(&arguments);
@@ -193,18 +124,14 @@ fn chains_of_every_kind_of_key_verify() {
 fn a_cross_signed_certificate_leads_to_the_other_root() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let (old, new) = (
-        Authority::new("Old", 0).unwrap(),
-        Authority::new("New", 1).unwrap(),
-    );
+    let (old, new) = (Authority::new("Old", 0).unwrap(), Authority::new("New", 1).unwrap());
     let leaf = new.issue(&Request::new("www.contoso.com")).unwrap().leaf;
     let crossed = old.cross_sign(&new).unwrap();
     fs::write(path("root"), old.root().to_pem().unwrap()).unwrap();
     fs::write(path("crossed"), crossed.to_pem().unwrap()).unwrap();
     fs::write(path("leaf"), leaf.to_pem().unwrap()).unwrap();
     let (root, crossed, leaf) = (path("root"), path("crossed"), path("leaf"));
-    let (verified, _, complaints) =
-        openssl(&["verify", "-CAfile", &root, "-untrusted", &crossed, &leaf]);
+    let (verified, _, complaints) = openssl(&["verify", "-CAfile", &root, "-untrusted", &crossed, &leaf]);
     assert!(verified, "{complaints}");
 }
 
@@ -213,9 +140,7 @@ fn a_pem_keeps_the_order_of_its_parts() {
     let issued = issued(KeyKind::P256);
     let mut parts = issued.authority_parts();
     parts.reverse();
-    parts.push(Part::Text(
-        "Bag Attributes\n    friendlyName: old\n".to_owned(),
-    ));
+    parts.push(Part::Text("Bag Attributes\n    friendlyName: old\n".to_owned()));
     parts.extend([issued.leaf_part(), issued.key_part()]);
     let text = Bundle::pem(&parts).unwrap().value;
     let position = |needle: &str| text.find(needle).unwrap();
@@ -231,16 +156,8 @@ fn every_hostile_secret_is_what_it_says() {
     let all = hostile::all(&issued).unwrap();
     let find = |name: &str| &all.iter().find(|(known, _)| *known == name).unwrap().1;
     let (_, dump, _) = parse(&find("2^31-1 rounds").bytes().unwrap());
-    assert_eq!(
-        dump.matches(":7FFFFFFF").count(),
-        1,
-        "the MAC's count is in the clear"
-    );
-    assert!(
-        parse(&find("negative rounds").bytes().unwrap())
-            .1
-            .contains(":-01")
-    );
+    assert_eq!(dump.matches(":7FFFFFFF").count(), 1, "the MAC's count is in the clear");
+    assert!(parse(&find("negative rounds").bytes().unwrap()).1.contains(":-01"));
     assert!(!read_pfx(find("cut in half"), &[]).0);
     assert!(!read_pfx(find("a length of 4 GiB"), &[]).0);
     let (_, text, _) = read_pfx(find("two keys"), &[]);
@@ -249,24 +166,11 @@ fn every_hostile_secret_is_what_it_says() {
     assert_eq!(text.matches("BEGIN CERTIFICATE").count(), 1501);
     let (_, text, _) = read_pfx(find("no key"), &[]);
     assert!(!text.contains("PRIVATE KEY") && text.contains("BEGIN CERTIFICATE"));
-    assert!(
-        hostile::endless_chain()
-            .unwrap()
-            .value
-            .matches("BEGIN CERTIFICATE")
-            .count()
-            == 3
-    );
+    assert!(hostile::endless_chain().unwrap().value.matches("BEGIN CERTIFICATE").count() == 3);
 }
 
 fn parse(der: &[u8]) -> (bool, String, String) {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), der).unwrap();
-    openssl(&[
-        "asn1parse",
-        "-inform",
-        "DER",
-        "-in",
-        file.path().to_str().unwrap(),
-    ])
+    openssl(&["asn1parse", "-inform", "DER", "-in", file.path().to_str().unwrap()])
 }

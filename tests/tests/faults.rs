@@ -23,13 +23,7 @@ fn contoso() -> (World, Azure) {
     let world = World::enter().unwrap();
     let azure = Azure::start(Addresses::real()).unwrap();
     azure.create_vault("contoso");
-    azure
-        .put(
-            "contoso",
-            "web",
-            Bundle::text("a value that is long enough"),
-        )
-        .unwrap();
+    azure.put("contoso", "web", Bundle::text("a value that is long enough")).unwrap();
     world.connect(&azure).unwrap();
     (world, azure)
 }
@@ -54,18 +48,10 @@ fn answers_are_spoilt_on_the_wire() {
     ] {
         azure.fault(scope.clone(), wire.clone(), Times::Next(1));
         let answer = ask(&world, &azure, GET);
-        assert!(
-            exits.contains(&answer.exit),
-            "{wire:?} {} {}",
-            answer.exit,
-            answer.status
-        );
+        assert!(exits.contains(&answer.exit), "{wire:?} {} {}", answer.exit, answer.status);
         assert_eq!(ask(&world, &azure, GET).status, 200, "after {wire:?}");
     }
-    for wire in [
-        Wire::Delay(Duration::from_secs(1)),
-        Wire::Pause(Duration::from_secs(1)),
-    ] {
+    for wire in [Wire::Delay(Duration::from_secs(1)), Wire::Pause(Duration::from_secs(1))] {
         azure.fault(scope.clone(), wire, Times::Next(1));
         let start = Instant::now();
         assert_eq!(ask(&world, &azure, GET).status, 200);
@@ -85,15 +71,9 @@ fn answers_are_not_what_they_should_be() {
         ask(&world, &azure, GET)
     };
     let redirect = next(Fault::Redirect("https://evil.example/".to_owned()));
-    assert_eq!(
-        (redirect.status, redirect.header("location")),
-        (302, "https://evil.example/")
-    );
+    assert_eq!((redirect.status, redirect.header("location")), (302, "https://evil.example/"));
     let html = next(Fault::Html);
-    assert_eq!(
-        (html.status, html.header("content-type")),
-        (200, "text/html")
-    );
+    assert_eq!((html.status, html.header("content-type")), (200, "text/html"));
     assert_eq!(next(Fault::Big(5_000_000)).body.len(), 5_000_012);
     let gzip = next(Fault::Gzip);
     assert_eq!(gzip.header("content-encoding"), "gzip");
@@ -101,10 +81,7 @@ fn answers_are_not_what_they_should_be() {
     let id = "https://contoso.vault.azure.net/secrets/web/../../etc/passwd";
     assert_eq!(next(Fault::Id(id.to_owned())).json()["id"], id);
     let answer = next(Fault::Answer(Response::new(418, "short and stout")));
-    assert_eq!(
-        (answer.status, answer.body.as_str()),
-        (418, "short and stout")
-    );
+    assert_eq!((answer.status, answer.body.as_str()), (418, "short and stout"));
     azure.fault(scope.clone(), Fault::Gzip, Times::Next(1));
     let url = format!("https://contoso.vault.azure.net{GET}");
     let unpacked = curl(&world, &["--compressed", "-H", &bearer(&world), &url]);
@@ -116,16 +93,10 @@ fn the_metadata_service_hangs_and_talks_nonsense() {
     let (world, azure) = contoso();
     for (wire, exit) in [(Wire::Hang, 28), (Wire::Garbage, 1), (Wire::Close, 52)] {
         azure.fault(Scope::Imds, wire, Times::Next(1));
-        assert_eq!(
-            token(&world, "&resource=https://vault.azure.net").exit,
-            exit
-        );
+        assert_eq!(token(&world, "&resource=https://vault.azure.net").exit, exit);
     }
     azure.fault(Scope::Imds, Fault::Html, Times::Next(1));
-    assert_eq!(
-        token(&world, "&resource=https://vault.azure.net").header("content-type"),
-        "text/html"
-    );
+    assert_eq!(token(&world, "&resource=https://vault.azure.net").header("content-type"), "text/html");
 }
 
 #[test]
@@ -150,9 +121,7 @@ fn presents_certificates_that_must_not_be_trusted() {
         azure.vault("contoso", |vault| vault.tls = tls).unwrap();
         assert_eq!(ask(&world, &azure, GET).exit, exit, "{tls:?}");
     }
-    azure
-        .vault("contoso", |vault| vault.tls = Tls::Version12)
-        .unwrap();
+    azure.vault("contoso", |vault| vault.tls = Tls::Version12).unwrap();
     let url = format!("https://contoso.vault.azure.net{GET}");
     assert_eq!(curl(&world, &["--tlsv1.3", &url]).exit, 35);
 }
@@ -178,13 +147,9 @@ fn everything_ends_when_it_is_dropped() {
 /// Runs curl outside of any private world, as on a machine where namespaces are not allowed.
 fn through_the_proxy(azure: &Azure, proxy: &str, arguments: &[&str]) -> (i32, String) {
     let mut command = Command::new("curl");
-    command
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap());
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
     command.args(["-sS", "--max-time", "3", "--proxy", proxy, "--cacert"]);
-    command
-        .arg(azure.root_file())
-        .args(["-o", "/dev/null", "-w", "%{http_code} %{http_connect}"]);
+    command.arg(azure.root_file()).args(["-o", "/dev/null", "-w", "%{http_code} %{http_connect}"]);
     let output = command.args(arguments).output().unwrap();
     let codes = String::from_utf8_lossy(&output.stdout).into_owned();
     (output.status.code().unwrap(), codes)
@@ -196,31 +161,16 @@ fn a_proxy_leads_to_the_vaults_where_namespaces_are_not_allowed() {
     azure.create_vault("contoso");
     let proxy = azure.proxy_url().unwrap();
     let url = format!("https://contoso.vault.azure.net{GET}");
-    assert_eq!(
-        through_the_proxy(&azure, &proxy, &[&url]),
-        (0, "401 200".to_owned())
-    );
-    assert_eq!(
-        through_the_proxy(&azure, &proxy, &["https://www.example.com/"]).1,
-        "000 403"
-    );
+    assert_eq!(through_the_proxy(&azure, &proxy, &[&url]), (0, "401 200".to_owned()));
+    assert_eq!(through_the_proxy(&azure, &proxy, &["https://www.example.com/"]).1, "000 403");
     let imds = azure.msi_endpoint() + "/oauth2/token?api-version=2018-02-01";
-    assert_eq!(
-        through_the_proxy(&azure, &proxy, &["-H", "Metadata: true", &imds]).1,
-        "403 000"
-    );
+    assert_eq!(through_the_proxy(&azure, &proxy, &["-H", "Metadata: true", &imds]).1, "403 000");
     azure.demand_proxy_login(Some("user:pass word"));
     assert_eq!(through_the_proxy(&azure, &proxy, &[&url]).1, "000 407");
     let login = ["--proxy-user", "user:pass word", &url];
-    assert_eq!(
-        through_the_proxy(&azure, &proxy, &login),
-        (0, "401 200".to_owned())
-    );
+    assert_eq!(through_the_proxy(&azure, &proxy, &login), (0, "401 200".to_owned()));
     let seen = azure.requests_to(Server::Proxy);
-    let seen: Vec<_> = seen
-        .iter()
-        .map(|request| (request.method.as_str(), request.status))
-        .collect();
+    let seen: Vec<_> = seen.iter().map(|request| (request.method.as_str(), request.status)).collect();
     assert_eq!(
         seen,
         [
@@ -233,9 +183,5 @@ fn a_proxy_leads_to_the_vaults_where_namespaces_are_not_allowed() {
     );
     assert_eq!(azure.requests_to(Server::Vault).len(), 2);
     let environment = azure.environment();
-    assert!(
-        environment
-            .iter()
-            .any(|(name, value)| name == "HTTPS_PROXY" && *value == proxy)
-    );
+    assert!(environment.iter().any(|(name, value)| name == "HTTPS_PROXY" && *value == proxy));
 }

@@ -20,11 +20,7 @@ use tests::world::World;
 fn installed(path: &str) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let path = target.join("sdk").join(path);
-    assert!(
-        path.exists(),
-        "{}: run tests/sdk/setup first",
-        path.display()
-    );
+    assert!(path.exists(), "{}: run tests/sdk/setup first", path.display());
     path
 }
 
@@ -38,19 +34,12 @@ fn fetches_and_fails_as_from_azure(client: impl FnOnce(&World) -> Command) {
     let azure = Azure::start(Addresses::real()).unwrap();
     azure.create_vault("contoso");
     let authority = Authority::with_keys("Contoso", 1, KeyKind::Rsa2048).unwrap();
-    let issue = |kind| {
-        authority
-            .issue(&Request::new("www.contoso.com").key(kind))
-            .unwrap()
-    };
+    let issue = |kind| authority.issue(&Request::new("www.contoso.com").key(kind)).unwrap();
     let pfx = issue(KeyKind::Rsa2048).pfx(&Pfx::KEY_VAULT).unwrap();
     let pem = issue(KeyKind::P256).pem().unwrap();
     let digests = [pfx.sha256().unwrap(), pem.sha256().unwrap()];
     azure.put("contoso", "web", pem.clone()).unwrap();
-    let versions = [
-        azure.put("contoso", "web", pfx).unwrap(),
-        azure.put("contoso", "mail", pem.clone()).unwrap(),
-    ];
+    let versions = [azure.put("contoso", "web", pfx).unwrap(), azure.put("contoso", "mail", pem.clone()).unwrap()];
     azure.put("contoso", "private", pem).unwrap();
     let private = Scope::secret("contoso", "private");
     azure.fault(private, Refusal::ForbiddenByRbac, Times::Always);
@@ -60,16 +49,9 @@ fn fetches_and_fails_as_from_azure(client: impl FnOnce(&World) -> Command) {
     command.arg("https://contoso.vault.azure.net");
     command.args(["web", "mail", "private", "missing"]);
     let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines = String::from_utf8(output.stdout).unwrap();
-    let got: Vec<Value> = lines
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let got: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(
         got,
         [
@@ -81,11 +63,7 @@ fn fetches_and_fails_as_from_azure(client: impl FnOnce(&World) -> Command) {
     );
 
     let asked = azure.requests_to(Server::Vault);
-    assert_eq!(
-        asked[0].status,
-        Some(401),
-        "the first request asks for the challenge"
-    );
+    assert_eq!(asked[0].status, Some(401), "the first request asks for the challenge");
     // An empty version in their template becomes a slash at the end.
     assert_eq!(asked[0].path, "/secrets/web/");
     assert_eq!(azure.tokens_issued(), 1);
@@ -109,9 +87,7 @@ fn the_node_sdk_fetches_certificates_and_understands_errors() {
     let modules = installed("node/node_modules");
     let client = |world: &World| {
         let mut command = world.command("node");
-        command
-            .arg(script("node/client.mjs"))
-            .arg(modules.parent().unwrap());
+        command.arg(script("node/client.mjs")).arg(modules.parent().unwrap());
         // Node brings its own roots, too.
         command.env("NODE_EXTRA_CA_CERTS", "/etc/ssl/certs/ca-certificates.crt");
         command

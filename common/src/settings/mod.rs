@@ -17,6 +17,7 @@ mod url;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use cloud::{Cloud, Clouds, CloudsError};
@@ -43,7 +44,7 @@ pub struct Settings {
     /// Hold back success until every certificate is installed.
     pub require_initial_sync: bool,
     /// The identity that asks for certificates without one of their own.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// What to install, in the order of the settings, without exact duplicates.
     pub certificates: Vec<ObservedCertificate>,
     /// What was accepted although it should be written differently.
@@ -56,7 +57,7 @@ pub struct ObservedCertificate {
     /// The secret that holds the certificate with its key.
     pub url: SecretUrl,
     /// The identity that may read it.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// Where this system keeps it.
     pub target: Target,
 }
@@ -70,6 +71,11 @@ impl ObservedCertificate {
     /// The name of the link that applications use.
     pub fn link_name(&self) -> String {
         self.target.link.as_ref().map_or_else(|| self.base_name(), |link| link.as_str().to_owned())
+    }
+
+    /// The same, sharing memory with its neighbour in the list.
+    fn sharing(self, other: &Self) -> Self {
+        Self { url: self.url.sharing(&other.url), target: self.target.sharing(&other.target), ..self }
     }
 
     /// Where applications find it.
@@ -159,7 +165,7 @@ impl Settings {
             .get(Section::SecretsManagement, "requireInitialSync", findings)
             .and_then(|node| node.boolean(findings))
             .unwrap_or(false);
-        let identity = identity::parse(&root, findings);
+        let identity = identity::parse(&root, findings).map(Arc::new);
         let defaults = target::Defaults::parse(&root, findings);
         if let Some(logging) = root.section(Section::Logging) {
             check_logging(&logging, findings);
@@ -205,7 +211,7 @@ fn check_logging(section: &Node<'_>, findings: &mut Findings) {
 
 fn observed_certificates(
     list: &Node<'_>,
-    identity: Option<&Identity>,
+    identity: Option<&Arc<Identity>>,
     defaults: &target::Defaults,
     clouds: &Clouds,
     findings: &mut Findings,
@@ -214,18 +220,18 @@ fn observed_certificates(
     if items.is_empty() {
         findings.warning(list.path(), "is empty: nothing will be installed");
     }
-    let mut certificates: Vec<(String, ObservedCertificate)> = Vec::new();
+    let mut list = Certificates { kept: Vec::with_capacity(items.len()), ..Certificates::default() };
     for item in items {
         if let Some(certificate) = observed_certificate(&item, identity, defaults, clouds, findings) {
-            certificates.push((item.path().to_owned(), certificate));
+            list.add(item.path(), certificate, findings);
         }
     }
-    without_collisions(certificates, findings)
+    list.kept
 }
 
 fn observed_certificate(
     item: &Node<'_>,
-    identity: Option<&Identity>,
+    identity: Option<&Arc<Identity>>,
     defaults: &target::Defaults,
     clouds: &Clouds,
     findings: &mut Findings,
@@ -250,32 +256,39 @@ fn observed_certificate(
     let url = url_node.parsed(findings, |text| SecretUrl::parse(text, clouds));
     let target = target::Target::parse(item, defaults, findings);
     let identity = match item.child("authenticationOverride") {
-        Some(node) => identity::parse_override(&node, identity, findings),
+        Some(node) => identity::parse_override(&node, identity.map(Arc::as_ref), findings).map(Arc::new),
         None => identity.cloned(),
     };
     Some(ObservedCertificate { url: url?, identity: identity?, target: target? })
 }
 
-/// Two certificates must not take the same link in the same folder; the very same entry twice is only said.
-fn without_collisions(
-    certificates: Vec<(String, ObservedCertificate)>,
-    findings: &mut Findings,
-) -> Vec<ObservedCertificate> {
-    let mut places: HashMap<String, usize> = HashMap::new();
-    let mut kept: Vec<(String, ObservedCertificate)> = Vec::new();
-    for (path, certificate) in certificates {
+/// The list as it grows. Two certificates must not take the same link in the same folder; the very same entry twice is
+/// only said.
+#[derive(Default)]
+struct Certificates {
+    kept: Vec<ObservedCertificate>,
+    paths: Vec<String>,
+    places: HashMap<String, usize>,
+}
+
+impl Certificates {
+    fn add(&mut self, path: &str, certificate: ObservedCertificate, findings: &mut Findings) {
         let place = certificate.place();
-        let Some(&earlier) = places.get(&place) else {
-            places.insert(place, kept.len());
-            kept.push((path, certificate));
-            continue;
+        let Some(&earlier) = self.places.get(&place) else {
+            self.places.insert(place, self.kept.len());
+            self.paths.push(path.to_owned());
+            self.kept.push(match self.kept.last() {
+                Some(last) => certificate.sharing(last),
+                None => certificate,
+            });
+            return;
         };
-        let (earlier_path, earlier) = &kept[earlier];
+        let (earlier_path, earlier) = (&self.paths[earlier], &self.kept[earlier]);
         if *earlier == certificate {
-            findings.warning(&path, format!("is the same as {earlier_path}: installed once"));
+            findings.warning(path, format!("is the same as {earlier_path}: installed once"));
         } else {
             findings.error(
-                &path,
+                path,
                 format!(
                     "would take the same place, {place}, as {earlier_path} ({}): give one of them another \
                      customSymbolicLinkName or certificateStoreLocation",
@@ -284,5 +297,4 @@ fn without_collisions(
             );
         }
     }
-    kept.into_iter().map(|(_, certificate)| certificate).collect()
 }

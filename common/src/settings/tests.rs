@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::path::PathBuf;
-
 use super::*;
 
 fn parse(document: &str) -> Result<Settings, SettingsError> {
@@ -57,7 +55,7 @@ fn reads_the_documented_example_without_a_word() {
     assert_eq!(settings.certificates[1].link_name(), "myvault.mycertificate2");
     assert_eq!(
         settings.certificates[1].target.folder,
-        PathBuf::from("/var/lib/waagent/Microsoft.Azure.KeyVault.Store")
+        Path::new("/var/lib/waagent/Microsoft.Azure.KeyVault.Store").into()
     );
 }
 
@@ -68,7 +66,7 @@ fn mixes_bare_urls_and_objects() {
     )))
     .unwrap();
     assert_eq!(settings.certificates.len(), 2);
-    assert_eq!(settings.certificates[1].target.folder, PathBuf::from("/srv/certs"));
+    assert_eq!(settings.certificates[1].target.folder, Path::new("/srv/certs").into());
 }
 
 #[test]

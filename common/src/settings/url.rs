@@ -4,6 +4,7 @@
 //! allowed rather than searched for what is not.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::cloud::{Cloud, Clouds};
 use crate::text::excerpt;
@@ -11,16 +12,22 @@ use crate::text::excerpt;
 /// A secret of a recognised Key Vault, the newest version or one that is pinned.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SecretUrl {
-    vault: String,
-    host: String,
-    audience: String,
+    vault: Arc<Vault>,
     name: String,
     version: Option<Version>,
 }
 
+/// Shared by the secrets of one vault: a list may name thousands.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Vault {
+    name: String,
+    host: String,
+    audience: String,
+}
+
 /// A version of a secret: 32 hexadecimal digits, lower case.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Version(String);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Version([u8; 32]);
 
 /// Why a text is not the URL of a secret, with what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,19 +48,27 @@ impl SecretUrl {
         parse(text.trim(), clouds).map_err(|reason| UrlError { text: excerpt(text), reason })
     }
 
+    /// The same URL, sharing what it has in common with `other`.
+    pub(super) fn sharing(mut self, other: &Self) -> Self {
+        if self.vault == other.vault {
+            self.vault = Arc::clone(&other.vault);
+        }
+        self
+    }
+
     /// The vault's name, lower case: the first label of its host.
     pub fn vault(&self) -> &str {
-        &self.vault
+        &self.vault.name
     }
 
     /// The vault's host name, lower case.
     pub fn host(&self) -> &str {
-        &self.host
+        &self.vault.host
     }
 
     /// The `resource` that a token for this vault is asked for.
     pub fn audience(&self) -> &str {
-        &self.audience
+        &self.vault.audience
     }
 
     /// The secret's name as the settings spell it; the vault compares names without regard to case.
@@ -69,7 +84,7 @@ impl SecretUrl {
 
 impl fmt::Display for SecretUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "https://{}/secrets/{}", self.host, self.name)?;
+        write!(f, "https://{}/secrets/{}", self.host(), self.name)?;
         match &self.version {
             Some(version) => write!(f, "/{version}"),
             None => Ok(()),
@@ -80,18 +95,21 @@ impl fmt::Display for SecretUrl {
 impl Version {
     /// Reads 32 hexadecimal digits in either case; anything else is no version and must never become a file name.
     pub fn parse(text: &str) -> Option<Self> {
-        (text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| Self(text.to_ascii_lowercase()))
+        let mut digits: [u8; 32] = text.as_bytes().try_into().ok()?;
+        digits.make_ascii_lowercase();
+        digits.iter().all(u8::is_ascii_hexdigit).then_some(Self(digits))
     }
 
     /// The 32 digits.
     pub fn as_str(&self) -> &str {
-        &self.0
+        // Digits are ASCII, as parsed.
+        str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
@@ -112,7 +130,8 @@ fn parse(text: &str, clouds: &Clouds) -> Result<SecretUrl, String> {
     let (authority, path) = rest.split_once('/').ok_or_else(|| format!("has no path: write {FORM}"))?;
     let (vault, host, cloud) = vault(authority, clouds)?;
     let (name, version) = secret(path, &host)?;
-    Ok(SecretUrl { vault, host, audience: cloud.audience().to_owned(), name, version })
+    let vault = Arc::new(Vault { name: vault, host, audience: cloud.audience().to_owned() });
+    Ok(SecretUrl { vault, name, version })
 }
 
 fn vault<'a>(authority: &str, clouds: &'a Clouds) -> Result<(String, String, &'a Cloud), String> {

@@ -18,6 +18,7 @@ mod pkcs12;
 #[cfg(test)]
 mod tests;
 
+use common::report::Thumbprint;
 use jiff::Timestamp;
 use openssl::asn1::Asn1TimeRef;
 use openssl::pkey::{PKey, Private};
@@ -31,9 +32,10 @@ pub(crate) use self::libcrypto::initialise_openssl;
 
 /// A leaf with its key and chain, ready to be installed.
 pub(crate) struct Certificate {
+    /// Leaf first, each certifies the one before it, the root last if the value has it.
     chain: Vec<X509>,
     key: PKey<Private>,
-    thumbprint: String,
+    thumbprint: Thumbprint,
     not_before: Timestamp,
     not_after: Timestamp,
     warnings: Vec<String>,
@@ -54,23 +56,13 @@ impl Certificate {
 
         let leaf = &sorted.chain[0];
         Ok(Self {
-            thumbprint: sha1(&leaf.to_der()?).iter().map(|byte| format!("{byte:02X}")).collect(),
+            thumbprint: Thumbprint(sha1(&leaf.to_der()?)),
             not_before: timestamp(leaf.not_before()).ok_or(UNREADABLE_TIME)?,
             not_after: timestamp(leaf.not_after()).ok_or(UNREADABLE_TIME)?,
             chain: sorted.chain,
             key,
             warnings,
         })
-    }
-
-    /// Leaf first, each certifies the one before it, the root last if the value has it.
-    pub(crate) fn chain(&self) -> &[X509] {
-        &self.chain
-    }
-
-    /// The private key of the leaf.
-    pub(crate) fn key(&self) -> &PKey<Private> {
-        &self.key
     }
 
     /// The chain, then the key in PKCS #8, all made anew from DER.
@@ -86,9 +78,9 @@ impl Certificate {
         Ok(Zeroizing::new(pem))
     }
 
-    /// SHA-1 of the leaf, 40 upper-case hexadecimal digits.
-    pub(crate) fn thumbprint(&self) -> &str {
-        &self.thumbprint
+    /// SHA-1 of the leaf.
+    pub(crate) fn thumbprint(&self) -> Thumbprint {
+        self.thumbprint
     }
 
     /// When the leaf's validity begins.

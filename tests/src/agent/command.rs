@@ -34,13 +34,7 @@ pub enum Verb {
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Install,
-        Self::Enable,
-        Self::Disable,
-        Self::Update,
-        Self::Uninstall,
-    ];
+    pub const ALL: [Self; 5] = [Self::Install, Self::Enable, Self::Disable, Self::Update, Self::Uninstall];
 
     /// The verb as the manifest spells it.
     #[must_use]
@@ -120,10 +114,7 @@ impl Run {
         let (code, what) = match self.exit {
             Some(0) => return None,
             _ if self.timed_out => (1011, format!("Timeout({})", self.verb.limit().as_secs())),
-            _ => (
-                self.verb.error_code(),
-                format!("Non-zero exit code: {}", self.code()),
-            ),
+            _ => (self.verb.error_code(), format!("Non-zero exit code: {}", self.code())),
         };
         let start = |text: &str| text.chars().take(3200).collect::<String>();
         Some(HandlerStatus {
@@ -165,17 +156,11 @@ pub(super) fn run(
     shell.envs(variables(verb, base, version, sequence, old));
     shell
         .env("_AZURE_GUEST_AGENT_DAEMON_VERSION_", "2.15.0.1")
-        .env(
-            "PATH",
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        )
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .env("LANG", "C.UTF-8")
         .env("PWD", "/")
         .envs(environment.iter().cloned());
-    shell
-        .stdin(Stdio::null())
-        .stdout(stdout.try_clone()?)
-        .stderr(stderr.try_clone()?);
+    shell.stdin(Stdio::null()).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
     // SAFETY: between fork and exec only these two system calls are made; both are async-signal-safe.
     unsafe {
         shell.pre_exec(|| {
@@ -185,9 +170,7 @@ pub(super) fn run(
         });
     }
     let start = Instant::now();
-    let mut child = shell
-        .spawn()
-        .with_context(|| format!("{line}: cannot start it"))?;
+    let mut child = shell.spawn().with_context(|| format!("{line}: cannot start it"))?;
     let (exit, timed_out) = wait(&mut child, verb.limit())?;
     Ok(Run {
         verb,
@@ -202,26 +185,13 @@ pub(super) fn run(
 }
 
 /// The variables that the agent adds to its own environment.
-fn variables(
-    verb: Verb,
-    base: &Path,
-    version: &Version,
-    sequence: u32,
-    old: &Old,
-) -> Vec<(String, String)> {
-    let code =
-        |code: Option<i32>, none: &str| code.map_or(none.to_owned(), |code| code.to_string());
+fn variables(verb: Verb, base: &Path, version: &Version, sequence: u32, old: &Old) -> Vec<(String, String)> {
+    let code = |code: Option<i32>, none: &str| code.map_or(none.to_owned(), |code| code.to_string());
     let mut variables = vec![
         ("ConfigSequenceNumber", sequence.to_string()),
-        (
-            "AZURE_GUEST_AGENT_EXTENSION_PATH",
-            base.display().to_string(),
-        ),
+        ("AZURE_GUEST_AGENT_EXTENSION_PATH", base.display().to_string()),
         ("AZURE_GUEST_AGENT_EXTENSION_VERSION", version.to_string()),
-        (
-            "AZURE_GUEST_AGENT_WIRE_PROTOCOL_ADDRESS",
-            "168.63.129.16".to_owned(),
-        ),
+        ("AZURE_GUEST_AGENT_WIRE_PROTOCOL_ADDRESS", "168.63.129.16".to_owned()),
         (
             "AZURE_GUEST_AGENT_EXTENSION_SUPPORTED_FEATURES",
             r#"[{"Key":"ExtensionTelemetryPipeline","Value":"1.0"}]"#.to_owned(),
@@ -238,9 +208,7 @@ fn variables(
         variables.push(("AZURE_GUEST_AGENT_DISABLE_CMD_EXIT_CODE", disable));
     }
     let owned = variables.into_iter();
-    owned
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+    owned.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// Waits for the shell alone; what it left behind is not waited for. After the limit the whole group is killed.

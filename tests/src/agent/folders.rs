@@ -20,11 +20,7 @@ pub(super) struct Folders {
 
 impl Folders {
     pub(super) fn new(home: &Path, logs: &Path, name: &str, version: &Version) -> Self {
-        Self {
-            name: name.to_owned(),
-            base: home.join(format!("{name}-{version}")),
-            logs: logs.join(name),
-        }
+        Self { name: name.to_owned(), base: home.join(format!("{name}-{version}")), logs: logs.join(name) }
     }
 
     fn config(&self) -> PathBuf {
@@ -66,10 +62,7 @@ impl Folders {
                 "eventsFolder_preview": events,
             },
         }]);
-        write(
-            &self.base.join("HandlerEnvironment.json"),
-            &environment.to_string(),
-        )
+        write(&self.base.join("HandlerEnvironment.json"), &environment.to_string())
     }
 
     /// Writes `<sequence>.settings` in the agent's shape: null stands where nothing was given.

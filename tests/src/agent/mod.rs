@@ -5,8 +5,10 @@
 
 mod command;
 mod folders;
+mod goal;
 mod package;
 mod report;
+mod sequence;
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,90 +17,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
 
 pub use command::{Run, Verb};
+pub use goal::{Goal, HandlerStatus, Outcome, Settings};
 pub use package::{Manifest, Version};
-pub use report::{Reported, Substatus};
+pub use report::{Reported, Substatus, judge};
 
 use command::Old;
 use folders::Folders;
-
-/// What a goal state says about the settings.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Settings {
-    /// There are none: an empty `0.settings`.
-    Absent,
-    /// `publicSettings` is this: an object as a rule, but the agent passes on strings and null as well.
-    Public(Value),
-}
-
-/// What the fabric wants of this machine.
-#[derive(Clone, Debug)]
-pub struct Goal {
-    /// The package: `<name>-<version>.zip`.
-    pub package: PathBuf,
-    /// The sequence number of the settings; 0 when there are none.
-    pub sequence: u32,
-    /// The settings.
-    pub settings: Settings,
-}
-
-impl Goal {
-    /// A goal with public settings.
-    #[must_use]
-    pub fn new(package: &Path, sequence: u32, public_settings: Value) -> Self {
-        Self {
-            package: package.to_owned(),
-            sequence,
-            settings: Settings::Public(public_settings),
-        }
-    }
-
-    /// A goal without settings.
-    #[must_use]
-    pub fn without_settings(package: &Path) -> Self {
-        Self {
-            package: package.to_owned(),
-            sequence: 0,
-            settings: Settings::Absent,
-        }
-    }
-}
-
-/// What the agent says of the handler itself, apart from the extension's own status.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HandlerStatus {
-    /// Whether the handler is ready: its enable command succeeded.
-    pub ready: bool,
-    /// 0, or the agent's error code: 1003 manifest, 1007 install, 1008 update, 1009 enable, 1010 disable, 1011 time.
-    pub code: i32,
-    /// What went wrong, or the agent's word for the state.
-    pub message: String,
-}
-
-/// What became of one goal state.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// The commands that were run, in their order.
-    pub runs: Vec<Run>,
-    /// The handler's state afterwards; `None` when it is gone.
-    pub handler: Option<HandlerStatus>,
-}
-
-impl Outcome {
-    /// The verbs that were run, in their order.
-    #[must_use]
-    pub fn verbs(&self) -> Vec<Verb> {
-        self.runs.iter().map(|run| run.verb).collect()
-    }
-
-    /// Whether the handler is ready.
-    #[must_use]
-    pub fn ready(&self) -> bool {
-        self.handler.as_ref().is_some_and(|handler| handler.ready)
-    }
-}
 
 /// The agent's word for how far a handler has come; the names are those of its `HandlerState` file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,36 +121,21 @@ impl Agent {
         let known = self.failed.as_ref().or(self.current.as_ref());
         let known = known.filter(|handler| handler.version == version);
         let mut handler = match known {
-            Some(handler) if matches!(handler.state, State::Installed | State::Enabled) => {
-                handler.clone()
-            }
+            Some(handler) if matches!(handler.state, State::Installed | State::Enabled) => handler.clone(),
             // What never got as far as that is unpacked anew.
             _ => {
                 let folders = Folders::new(&self.home, &self.logs, &name, &version);
                 let manifest = package::unpack(&goal.package, &folders)?;
-                Handler {
-                    version,
-                    folders,
-                    manifest,
-                    state: State::NotInstalled,
-                }
+                Handler { version, folders, manifest, state: State::NotInstalled }
             }
         };
-        handler
-            .folders
-            .write_settings(goal.sequence, &goal.settings)?;
+        handler.folders.write_settings(goal.sequence, &goal.settings)?;
         let done = self.converge(&mut handler)?;
         self.status = Some(match done {
-            Ok(()) => HandlerStatus {
-                ready: true,
-                code: 0,
-                message: "Plugin enabled".to_owned(),
-            },
+            Ok(()) => HandlerStatus { ready: true, code: 0, message: "Plugin enabled".to_owned() },
             Err(failure) => failure,
         });
-        handler
-            .folders
-            .write_state(&format!("{:?}", handler.state))?;
+        handler.folders.write_state(&format!("{:?}", handler.state))?;
         self.clean_up()?;
         Ok(self.outcome())
     }
@@ -246,11 +157,7 @@ impl Agent {
                 None => {
                     handler.state = State::Installed;
                     handler.folders.write_state("Installed")?;
-                    self.status = Some(HandlerStatus {
-                        ready: false,
-                        code: 0,
-                        message: "Plugin disabled".to_owned(),
-                    });
+                    self.status = Some(HandlerStatus { ready: false, code: 0, message: "Plugin disabled".to_owned() });
                 }
             }
             self.current = Some(handler);
@@ -288,11 +195,7 @@ impl Agent {
     }
 
     /// Asks for the status until it is as wanted; an error that shows the last one after `limit`.
-    pub fn wait_until(
-        &self,
-        limit: Duration,
-        wanted: impl Fn(&Reported) -> bool,
-    ) -> Result<Reported> {
+    pub fn wait_until(&self, limit: Duration, wanted: impl Fn(&Reported) -> bool) -> Result<Reported> {
         let end = Instant::now() + limit;
         loop {
             let status = self.status()?;
@@ -321,105 +224,12 @@ impl Agent {
     }
 
     fn outcome(&mut self) -> Outcome {
-        Outcome {
-            runs: std::mem::take(&mut self.runs),
-            handler: self.status.clone(),
-        }
-    }
-
-    /// Brings `handler` to Enabled, over whatever is installed; the inner error is a failed command.
-    fn converge(&mut self, handler: &mut Handler) -> Result<Result<(), HandlerStatus>> {
-        let mut old = Old::default();
-        let previous = self.current.clone();
-        let previous = previous.filter(|current| current.version != handler.version);
-        if let Some(previous) = previous {
-            match self.update(handler, previous)? {
-                Ok(uninstalled) => old.uninstall = Some(uninstalled),
-                Err(failure) => return Ok(Err(failure)),
-            }
-        }
-        if handler.state == State::NotInstalled {
-            self.current = Some(handler.clone());
-            let skip = old.uninstall.is_some() && !handler.manifest.update_with_install;
-            if !skip && let Some(failure) = self.run(handler, Verb::Install, &old)?.failure() {
-                return Ok(Err(failure));
-            }
-            handler.state = State::Installed;
-            self.current = Some(handler.clone());
-        }
-        if let Some(failure) = self.run(handler, Verb::Enable, &old)?.failure() {
-            return Ok(Err(failure));
-        }
-        handler.state = State::Enabled;
-        self.current = Some(handler.clone());
-        Ok(Ok(()))
-    }
-
-    /// Replaces `previous` by `handler` up to the point where the new one is installed. Answers the exit code of the
-    /// old one's uninstall.
-    fn update(
-        &mut self,
-        handler: &mut Handler,
-        mut previous: Handler,
-    ) -> Result<Result<i32, HandlerStatus>> {
-        let mut old = Old {
-            from: Some(previous.version.clone()),
-            to: Some(handler.version.clone()),
-            ..Old::default()
-        };
-        let goes_on = handler.manifest.continue_on_update_failure;
-        if previous.state == State::Enabled {
-            let run = self.run(&previous, Verb::Disable, &Old::default())?;
-            if let (Some(failure), false) = (run.failure(), goes_on) {
-                return Ok(Err(failure.during_update()));
-            }
-            old.disable = Some(run.code());
-            previous.state = State::Installed;
-            self.current = Some(previous.clone());
-        }
-        previous.folders.copy_status_to(&handler.folders)?;
-        // Going back, the higher version's update command is the one that is run.
-        let run = match handler.version > previous.version {
-            true => self.run(handler, Verb::Update, &old)?,
-            false => {
-                old.from.clone_from(&old.to);
-                self.run(&previous, Verb::Update, &old)?
-            }
-        };
-        if let Some(failure) = run.failure() {
-            handler.state = State::FailedUpgrade;
-            self.failed = Some(handler.clone());
-            return Ok(Err(failure.during_update()));
-        }
-        self.failed = None;
-        let run = self.run(&previous, Verb::Uninstall, &Old::default())?;
-        if let (Some(failure), false) = (run.failure(), goes_on) {
-            return Ok(Err(failure.during_update()));
-        }
-        fs::remove_dir_all(&previous.folders.base)?;
-        Ok(Ok(run.code()))
-    }
-
-    fn run(&mut self, handler: &Handler, verb: Verb, old: &Old) -> Result<Run> {
-        let run = command::run(
-            handler.manifest.command(verb),
-            verb,
-            &handler.folders.base,
-            &handler.version,
-            self.sequence(),
-            &self.environment,
-            old,
-        )?;
-        self.runs.push(run.clone());
-        Ok(run)
+        Outcome { runs: std::mem::take(&mut self.runs), handler: self.status.clone() }
     }
 
     /// Forgets the extension and removes its folders.
     fn forget(&mut self) -> Result<()> {
-        for handler in [self.current.take(), self.failed.take()]
-            .into_iter()
-            .flatten()
-        {
+        for handler in [self.current.take(), self.failed.take()].into_iter().flatten() {
             if handler.folders.base.exists() {
                 fs::remove_dir_all(&handler.folders.base)?;
             }
@@ -430,16 +240,12 @@ impl Agent {
 
     /// Removes every folder that is named like a handler and is none of ours, as each goal state does.
     fn clean_up(&self) -> Result<()> {
-        let ours: Vec<&Path> = [&self.current, &self.failed]
-            .into_iter()
-            .flatten()
-            .map(|handler| handler.folders.base.as_path())
-            .collect();
+        let ours: Vec<&Path> =
+            [&self.current, &self.failed].into_iter().flatten().map(|handler| handler.folders.base.as_path()).collect();
         for entry in fs::read_dir(&self.home)? {
             let path = entry?.path();
             if path.is_dir() && folders::names_a_handler(&path) && !ours.contains(&path.as_path()) {
-                fs::remove_dir_all(&path)
-                    .with_context(|| format!("{}: cannot remove it", path.display()))?;
+                fs::remove_dir_all(&path).with_context(|| format!("{}: cannot remove it", path.display()))?;
             }
         }
         Ok(())

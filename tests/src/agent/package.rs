@@ -49,12 +49,8 @@ pub(super) fn name_and_version(package: &Path) -> Result<(String, Version)> {
     let stem = package.file_stem().and_then(|stem| stem.to_str());
     let parts = stem.and_then(|stem| stem.rsplit_once('-'));
     let parts = parts.and_then(|(name, version)| Some((name, version.parse().ok()?)));
-    let (name, version) = parts.with_context(|| {
-        format!(
-            "{}: a package is named <name>-<version>.zip",
-            package.display()
-        )
-    })?;
+    let (name, version) =
+        parts.with_context(|| format!("{}: a package is named <name>-<version>.zip", package.display()))?;
     Ok((name.to_owned(), version))
 }
 
@@ -75,25 +71,16 @@ impl Manifest {
     #[must_use]
     pub fn command(&self, verb: Verb) -> &str {
         let mut commands = self.commands.iter();
-        commands
-            .find(|(known, _)| *known == verb)
-            .map_or("", |(_, command)| command)
+        commands.find(|(known, _)| *known == verb).map_or("", |(_, command)| command)
     }
 
     fn parse(text: &str) -> Result<Self> {
         let document: Value = serde_json::from_str(text.trim_start_matches('\u{feff}'))?;
-        let manifest = &document
-            .get(0)
-            .context("the manifest must be an array with one element")?["handlerManifest"];
+        let manifest = &document.get(0).context("the manifest must be an array with one element")?["handlerManifest"];
         let command = |verb: Verb| {
             let key = format!("{}Command", verb.name());
             let command = manifest[&key].as_str();
-            Ok((
-                verb,
-                command
-                    .with_context(|| format!("{key} is missing"))?
-                    .to_owned(),
-            ))
+            Ok((verb, command.with_context(|| format!("{key} is missing"))?.to_owned()))
         };
         let flag = |key: &str| match &manifest[key] {
             Value::Bool(flag) => *flag,
@@ -103,8 +90,7 @@ impl Manifest {
         let mode = manifest["updateMode"].as_str();
         Ok(Self {
             commands: Verb::ALL.into_iter().map(command).collect::<Result<_>>()?,
-            update_with_install: mode
-                .is_none_or(|mode| mode.eq_ignore_ascii_case("UpdateWithInstall")),
+            update_with_install: mode.is_none_or(|mode| mode.eq_ignore_ascii_case("UpdateWithInstall")),
             continue_on_update_failure: flag("continueOnUpdateFailure"),
             report_heartbeat: flag("reportHeartbeat"),
         })
@@ -121,11 +107,7 @@ pub(super) fn unpack(package: &Path, folders: &Folders) -> Result<Manifest> {
         let mut entry = archive.by_index(index).with_context(context)?;
         let name = entry.name().to_owned();
         let path = folders.base.join(harmless(&name));
-        let folder = if name.ends_with('/') {
-            Some(path.as_path())
-        } else {
-            path.parent()
-        };
+        let folder = if name.ends_with('/') { Some(path.as_path()) } else { path.parent() };
         if let Some(folder) = folder {
             create_folders(&folders.base, folder).with_context(context)?;
         }
@@ -138,8 +120,7 @@ pub(super) fn unpack(package: &Path, folders: &Folders) -> Result<Manifest> {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o744)).with_context(context)?;
     }
     let found = search(&folders.base, "HandlerManifest.json")?;
-    let found =
-        found.with_context(|| format!("{}: no HandlerManifest.json in it", package.display()))?;
+    let found = found.with_context(|| format!("{}: no HandlerManifest.json in it", package.display()))?;
     let manifest = folders.base.join("HandlerManifest.json");
     if found != manifest {
         fs::copy(&found, &manifest).with_context(context)?;
@@ -152,18 +133,13 @@ pub(super) fn unpack(package: &Path, folders: &Folders) -> Result<Manifest> {
 /// The name without what could lead out of the folder, as Python's zipfile cleans it.
 fn harmless(name: &str) -> PathBuf {
     let parts = name.split('/');
-    parts
-        .filter(|part| !matches!(*part, "" | "." | ".."))
-        .collect()
+    parts.filter(|part| !matches!(*part, "" | "." | "..")).collect()
 }
 
 /// Creates `folder` below `base`, each level with the mode that umask 022 leaves.
 fn create_folders(base: &Path, folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    for level in folder
-        .ancestors()
-        .take_while(|level| level.starts_with(base))
-    {
+    for level in folder.ancestors().take_while(|level| level.starts_with(base)) {
         fs::set_permissions(level, fs::Permissions::from_mode(0o755))?;
     }
     Ok(())

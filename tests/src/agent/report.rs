@@ -81,17 +81,14 @@ impl Reported {
 }
 
 /// Reads a status file and judges it.
-pub(super) fn judge(handler: &str, path: &Path) -> Reported {
+pub fn judge(handler: &str, path: &Path) -> Reported {
     let Ok(text) = fs::read_to_string(path) else {
         let message = format!(
             "This status is being reported by the Guest Agent since no status file was reported by extension \
              {handler}: {}",
             path.display()
         );
-        return Reported {
-            from_file: false,
-            ..Reported::plain("transitioning", 0, message)
-        };
+        return Reported { from_file: false, ..Reported::plain("transitioning", 0, message) };
     };
     let invalid = |reason: String| {
         let message = format!(
@@ -104,10 +101,7 @@ pub(super) fn judge(handler: &str, path: &Path) -> Reported {
         Err(error) => Err(format!("the status file is no JSON: {error}")),
     };
     match parsed {
-        Ok(reported) => Reported {
-            too_large: text.chars().count() > MAX_STATUS,
-            ..reported
-        },
+        Ok(reported) => Reported { too_large: text.chars().count() > MAX_STATUS, ..reported },
         Err(reason) => invalid(reason),
     }
 }
@@ -124,12 +118,8 @@ fn parse(document: &Value) -> Result<Reported, String> {
             ..Reported::plain("", 0, String::new())
         });
     };
-    let status = first
-        .get("status")
-        .ok_or("Invalid status: missing status")?;
-    let word = status
-        .get("status")
-        .ok_or("Invalid status: missing status/status")?;
+    let status = first.get("status").ok_or("Invalid status: missing status")?;
+    let word = status.get("status").ok_or("Invalid status: missing status/status")?;
     let known = word.as_str().filter(|word| STATUSES.contains(word));
     let parts = match &status["substatus"] {
         Value::Array(parts) => parts.as_slice(),
@@ -149,15 +139,11 @@ fn parse(document: &Value) -> Result<Reported, String> {
 }
 
 fn substatus(part: &Value) -> Result<Substatus, String> {
-    let word = part
-        .get("status")
-        .ok_or("Invalid status: missing substatus/status")?;
+    let word = part.get("status").ok_or("Invalid status: missing substatus/status")?;
     let word = word.as_str().filter(|word| STATUSES.contains(word));
     Ok(Substatus {
         name: part["name"].as_str().map(str::to_owned),
-        status: word
-            .ok_or("Invalid status: substatus/status is not one of the known words")?
-            .to_owned(),
+        status: word.ok_or("Invalid status: substatus/status is not one of the known words")?.to_owned(),
         code: part.get("code").cloned().unwrap_or(json!(0)),
         message: message(part)?,
     })
@@ -199,10 +185,7 @@ mod tests {
         );
         assert_eq!(reported.status.as_deref(), Some("success"));
         assert_eq!(reported.message.as_deref(), Some("fine"));
-        assert_eq!(
-            reported.part("web").unwrap().message.as_deref(),
-            Some("bad")
-        );
+        assert_eq!(reported.part("web").unwrap().message.as_deref(), Some("bad"));
         assert!(reported.terminal() && reported.valid());
     }
 
@@ -228,9 +211,8 @@ mod tests {
 
     #[test]
     fn keeps_code_and_message_of_an_unknown_status() {
-        let reported = judged(
-            r#"[{"status":{"status":"Success","code":7,"formattedMessage":{"lang":"en","message":"m"}}}]"#,
-        );
+        let reported =
+            judged(r#"[{"status":{"status":"Success","code":7,"formattedMessage":{"lang":"en","message":"m"}}}]"#);
         assert_eq!(reported.status.as_deref(), Some("error"));
         assert_eq!(reported.code, json!(7));
         assert_eq!(reported.message.as_deref(), Some("m"));

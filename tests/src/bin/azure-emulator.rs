@@ -18,7 +18,8 @@ use signal_hook::iterator::Signals;
 use tests::agent::Agent;
 use tests::azure::{Addresses, Azure};
 use tests::catalogue::Kind;
-use tests::control::{Console, Letter, Order, send};
+use tests::console::Console;
+use tests::order::{Letter, Order, send};
 use tests::world::World;
 
 /// An emulated Azure: Key Vault, the instance metadata service and a guest agent
@@ -54,11 +55,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Arguments {
-        folder,
-        vault,
-        command,
-    } = Arguments::parse();
+    let Arguments { folder, vault, command } = Arguments::parse();
     let result = match command {
         Command::Run { real_addresses } => run(&folder, &vault, real_addresses),
         Command::World { command } => world(&folder, &vault, &command),
@@ -98,10 +95,7 @@ fn run(folder: &Path, vault: &str, real_addresses: bool) -> Result<ExitCode> {
     for (name, value) in &environment {
         println!("export {name}={value}");
     }
-    println!(
-        "# and, in its settings, with this msiEndpoint: {}",
-        azure.msi_endpoint()
-    );
+    println!("# and, in its settings, with this msiEndpoint: {}", azure.msi_endpoint());
     print!("{}", console.carry_out(vault, Order::List)?);
     std::io::stdout().flush()?;
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
@@ -128,10 +122,7 @@ fn world(folder: &Path, vault: &str, words: &[OsString]) -> Result<ExitCode> {
     let status = thread::scope(|scope| {
         scope.spawn(|| console.serve(&control.listener));
         let mut command = world.command(program);
-        command
-            .args(rest)
-            .current_dir(&here)
-            .stdin(Stdio::inherit());
+        command.args(rest).current_dir(&here).stdin(Stdio::inherit());
         let status = command.status();
         control.end()?;
         status.with_context(|| format!("{}: cannot run it", program.display()))
@@ -151,11 +142,7 @@ fn tell(folder: &Path, vault: String, order: Order) -> Result<ExitCode> {
 fn furnish<'a>(azure: &'a Azure, vault: &str, agent: Agent) -> Result<Console<'a>> {
     azure.create_vault(vault);
     let mut console = Console::new(azure, agent)?;
-    for (name, kind) in [
-        ("web", Kind::RsaPfx),
-        ("mail", Kind::EcPfx),
-        ("api", Kind::RsaPem),
-    ] {
+    for (name, kind) in [("web", Kind::RsaPfx), ("mail", Kind::EcPfx), ("api", Kind::RsaPem)] {
         let (name, dns) = (name.to_owned(), None);
         console.carry_out(vault, Order::Put { name, kind, dns })?;
     }
@@ -174,10 +161,7 @@ impl Control {
         let folder = fs::canonicalize(folder)?;
         let path = folder.join("control");
         if UnixStream::connect(&path).is_ok() {
-            bail!(
-                "{}: an emulator runs in this folder already",
-                folder.display()
-            );
+            bail!("{}: an emulator runs in this folder already", folder.display());
         }
         if path.exists() {
             fs::remove_file(&path).with_context(|| path.display().to_string())?;

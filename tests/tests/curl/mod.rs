@@ -29,9 +29,7 @@ impl Answer {
         Self {
             exit: output.status.code().unwrap(),
             status: status.and_then(|status| status.parse().ok()).unwrap_or(0),
-            headers: headers
-                .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-                .collect(),
+            headers: headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect(),
             body: body.to_owned(),
         }
     }
@@ -51,28 +49,20 @@ impl Answer {
     pub(crate) fn error(&self) -> (String, String, String) {
         let error = &self.json()["error"];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        (
-            text(&error["code"]),
-            text(&error["innererror"]["code"]),
-            text(&error["message"]),
-        )
+        (text(&error["code"]), text(&error["innererror"]["code"]), text(&error["message"]))
     }
 }
 
 /// Asks with these arguments; no answer is waited for longer than two seconds.
 pub(crate) fn curl(world: &World, arguments: &[&str]) -> Answer {
     let mut command = world.command("curl");
-    command
-        .args(["-sS", "-i", "--max-time", "2"])
-        .args(arguments);
+    command.args(["-sS", "-i", "--max-time", "2"]).args(arguments);
     Answer::of(&command.output().unwrap())
 }
 
 /// Asks the metadata service for a token; `query` is what follows the api-version.
 pub(crate) fn token(world: &World, query: &str) -> Answer {
-    let url = format!(
-        "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01{query}"
-    );
+    let url = format!("http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01{query}");
     curl(world, &["-H", "Metadata: true", &url])
 }
 

@@ -1,7 +1,8 @@
 //! Linux: a folder, the name of a link in it, and who else may read the file.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ use crate::text::excerpt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// Absolute, without `.`, `..` or a trailing slash.
-    pub folder: PathBuf,
+    pub folder: Arc<Path>,
     /// `customSymbolicLinkName`; without one the link is called `<vault>.<certificate>`.
     pub link: Option<LinkName>,
     /// Who may read the file beside root.
@@ -36,7 +37,7 @@ pub enum Acl {
 
 /// What holds for certificates that do not say otherwise.
 pub(in crate::settings) struct Defaults {
-    folder: Option<PathBuf>,
+    folder: Option<Arc<Path>>,
     acl_enabled: bool,
 }
 
@@ -44,7 +45,7 @@ impl Defaults {
     pub(in crate::settings) fn parse(root: &Root<'_>, findings: &mut Findings) -> Self {
         let folder = match root.get(Section::SecretsManagement, "certificateStoreLocation", findings) {
             Some(node) => node.parsed(findings, folder),
-            None => Some(PathBuf::from(system::DEFAULT_STORE)),
+            None => Some(Path::new(system::DEFAULT_STORE).into()),
         };
         let acl_enabled = root
             .get(Section::SecretsManagement, "aclEnabled", findings)
@@ -79,7 +80,15 @@ impl Target {
                 Acl::Group(name) => json!({ "group": name }),
             })
             .collect();
-        json!({ "store": self.folder, "link": self.link.as_ref().map(LinkName::as_str), "acls": acls })
+        json!({ "store": &*self.folder, "link": self.link.as_ref().map(LinkName::as_str), "acls": acls })
+    }
+
+    /// The same target, sharing what it has in common with `other`.
+    pub(in crate::settings) fn sharing(mut self, other: &Self) -> Self {
+        if self.folder == other.folder {
+            self.folder = Arc::clone(&other.folder);
+        }
+        self
     }
 
     /// Reads the target of an item: an object, or a bare URL that has defaults only.
@@ -213,7 +222,7 @@ const REFUSED_TREES: [&str; 26] = [
     "/var/lib/akvvm",
 ];
 
-fn folder(text: &str) -> Result<PathBuf, String> {
+fn folder(text: &str) -> Result<Arc<Path>, String> {
     let advice = format!("write an absolute folder such as {}", system::DEFAULT_STORE);
     let refused = |reason: &str| Err(format!("\"{}\" {reason}: {advice}", excerpt(text)));
     if text.eq_ignore_ascii_case("LocalMachine") || text.eq_ignore_ascii_case("CurrentUser") {
@@ -250,7 +259,7 @@ fn folder(text: &str) -> Result<PathBuf, String> {
     {
         return refused("is a folder that the guest agent deletes");
     }
-    Ok(folder)
+    Ok(folder.into())
 }
 
 /// The guest agent removes every `<name>-<version>` below its folder that is not in the goal state.
@@ -271,7 +280,7 @@ mod tests {
             ("/var/lib/waagent/Microsoft.Azure.KeyVault.Store/", "/var/lib/waagent/Microsoft.Azure.KeyVault.Store"),
             ("/home/app1/größe 1", "/home/app1/größe 1"),
         ] {
-            assert_eq!(folder(text), Ok(PathBuf::from(meant)), "{text}");
+            assert_eq!(folder(text), Ok(Path::new(meant).into()), "{text}");
         }
     }
 

@@ -160,7 +160,7 @@ pub(super) fn checked(certificate: &Certificate) -> Vec<X509> {
             .all(|block| { block.is_empty() || block.starts_with("-----BEGIN CERTIFICATE-----\n") })
     );
 
-    let chain = X509::stack_from_pem(text[..key_at].as_bytes()).unwrap();
+    let chain = X509::stack_from_pem(&text.as_bytes()[..key_at]).unwrap();
     let key = PKey::private_key_from_pem(&pem).unwrap();
     assert!(chain[0].public_key().unwrap().public_eq(&key));
     for pair in chain.windows(2) {

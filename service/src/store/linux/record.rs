@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use common::report::Installed;
+use common::report::{Installed, Thumbprint};
 use common::settings::Version;
 use jiff::Timestamp;
 
@@ -31,8 +31,7 @@ pub(super) struct Record {
 /// What a report says about a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
-    /// SHA-1 of the leaf, 40 upper-case hexadecimal digits.
-    pub(super) thumbprint: String,
+    pub(super) thumbprint: Thumbprint,
     pub(super) not_before: Timestamp,
     pub(super) not_after: Timestamp,
 }
@@ -40,7 +39,7 @@ pub(super) struct Facts {
 impl Facts {
     pub(super) fn of(certificate: &Certificate) -> Self {
         Self {
-            thumbprint: certificate.thumbprint().to_owned(),
+            thumbprint: certificate.thumbprint(),
             not_before: certificate.not_before(),
             not_after: certificate.not_after(),
         }
@@ -48,7 +47,7 @@ impl Facts {
 
     pub(super) fn installed(self, version: &Version) -> Installed {
         let Self { thumbprint, not_before, not_after } = self;
-        Installed { version: version.clone(), thumbprint, not_before, not_after }
+        Installed { version: *version, thumbprint, not_before, not_after }
     }
 }
 
@@ -77,15 +76,11 @@ impl Record {
             return None;
         }
         let file_name = lines.next()?.strip_prefix("name ")?.to_owned();
-        let digest = digest(lines.next()?.strip_prefix("sha256 ")?)?;
-        let thumbprint = lines.next()?.strip_prefix("thumbprint ")?;
-        if thumbprint.len() != 40 || !thumbprint.bytes().all(|c| matches!(c, b'0'..=b'9' | b'A'..=b'F')) {
-            return None;
-        }
+        let digest = bytes(lines.next()?.strip_prefix("sha256 ")?, "0123456789abcdef")?;
+        let thumbprint = Thumbprint(bytes(lines.next()?.strip_prefix("thumbprint ")?, "0123456789ABCDEF")?);
         let (not_before, not_after) = lines.next()?.strip_prefix("valid ")?.split_once(' ')?;
         let time = |seconds: &str| Timestamp::from_second(seconds.parse().ok()?).ok();
-        let facts =
-            Facts { thumbprint: thumbprint.to_owned(), not_before: time(not_before)?, not_after: time(not_after)? };
+        let facts = Facts { thumbprint, not_before: time(not_before)?, not_after: time(not_after)? };
         let mut grants = Grants::new();
         for line in lines {
             let (kind, rest) = line.split_once(' ')?;
@@ -101,17 +96,18 @@ impl Record {
     }
 }
 
-fn digest(text: &str) -> Option<[u8; 32]> {
+/// Reads as many bytes as wanted, written with these sixteen digits and no others.
+fn bytes<const N: usize>(text: &str, digits: &str) -> Option<[u8; N]> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let mut digest = [0; 32];
-    if pairs.len() != digest.len() || !rest.is_empty() {
+    if pairs.len() != N || !rest.is_empty() {
         return None;
     }
-    for (byte, pair) in digest.iter_mut().zip(pairs) {
-        let digit = |c: u8| char::from(c).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(pairs) {
+        let digit = |c: u8| digits.bytes().position(|digit| digit == c).and_then(|value| u8::try_from(value).ok());
         *byte = digit(pair[0])? << 4 | digit(pair[1])?;
     }
-    Some(digest)
+    Some(bytes)
 }
 
 #[cfg(test)]
@@ -124,7 +120,7 @@ mod tests {
             name: "contoso.web.0123".into(),
             digest: std::array::from_fn(|i| i as u8 * 8),
             facts: Facts {
-                thumbprint: "0123456789ABCDEF0123456789ABCDEF01234567".into(),
+                thumbprint: Thumbprint(std::array::from_fn(|i| i as u8 * 12)),
                 not_before: Timestamp::from_second(-5).unwrap(),
                 not_after: Timestamp::from_second(1_900_000_000).unwrap(),
             },
@@ -155,7 +151,7 @@ mod tests {
             ("name ", "named "),
             ("sha256 0008", "sha256 000g"),
             ("sha256 0008", "sha256 08"),
-            ("thumbprint 0123456789A", "thumbprint 0123456789a"),
+            ("thumbprint 000C", "thumbprint 000c"),
             ("valid -5", "valid never"),
             ("1900000000", "99999999999999"),
             ("user 33", "user -1"),

@@ -28,7 +28,7 @@ fn a_pass_that_finds_nothing_changed_changes_nothing() {
     let before = state(&world.path(""));
     for _ in 0..3 {
         let store = Store::open(std::slice::from_ref(&observed));
-        assert_eq!(store.current(&observed).unwrap(), Some(placed.installed.clone()));
+        assert_eq!(store.current(&observed).unwrap(), Some(placed.installed));
         assert_eq!(store.find(&observed, &version(NEW)).unwrap(), Some(placed.clone()));
         assert!(!store.point(&observed, &version(NEW)).unwrap());
     }

@@ -63,7 +63,7 @@ fn what_earlier_releases_left_is_taken_over() {
 
         let store = Store::open(std::slice::from_ref(&observed));
         let current = store.current(&observed).unwrap().unwrap();
-        assert_eq!((current.version.as_str(), &current.thumbprint[..]), (OLD, certificate.thumbprint()));
+        assert_eq!((current.version.as_str(), current.thumbprint), (OLD, certificate.thumbprint()));
         store.write(&observed, &version(NEW), &certificate).unwrap();
         assert!(store.point(&observed, &version(NEW)).unwrap());
         assert_eq!(fs::read_link(link(&world)).unwrap(), Path::new(&format!("contoso.web.{NEW}")));

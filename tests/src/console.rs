@@ -1,120 +1,22 @@
-//! Orders to an emulator that runs as a program: over a Unix socket comes an order, back goes the text to print.
+//! The console of an emulator that runs as a program: carries out orders, one after the other.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::Shutdown;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use clap::Subcommand;
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::agent::{Agent, Goal};
+use crate::agent::{Agent, Goal, Outcome};
 use crate::azure::Azure;
-use crate::catalogue::{Breakage, Kind};
+use crate::catalogue::Kind;
 use crate::fault::{Scope, Times, host_of};
+use crate::order::{Letter, Order};
 use crate::pki::Authority;
-
-/// Something that a running emulator is told to do.
-#[derive(Clone, Debug, Subcommand, Serialize, Deserialize)]
-pub enum Order {
-    /// Create a secret, or a new version of it
-    Put {
-        /// The secret's name
-        name: String,
-        /// What it holds
-        #[arg(long, value_enum, default_value = "rsa-pfx")]
-        kind: Kind,
-        /// The certificate's DNS name [default: NAME.example.com]
-        #[arg(long)]
-        dns: Option<String>,
-    },
-    /// Renew a certificate: a new version with a new key, of the same kind
-    Renew {
-        /// The secret's name
-        name: String,
-    },
-    /// Make something go wrong
-    Break {
-        /// The secret's name; the whole vault without it
-        name: Option<String>,
-        /// What goes wrong
-        #[arg(long, value_enum, default_value = "forbidden")]
-        how: Breakage,
-        /// How many requests it strikes; all without it
-        #[arg(long)]
-        times: Option<u32>,
-    },
-    /// End what `break` began
-    Repair {
-        /// The secret's name; without it the whole vault, and the metadata service
-        name: Option<String>,
-    },
-    /// Disable the newest version
-    Disable {
-        /// The secret's name
-        name: String,
-    },
-    /// Enable the newest version again
-    Enable {
-        /// The secret's name
-        name: String,
-    },
-    /// Delete a secret
-    Delete {
-        /// The secret's name
-        name: String,
-    },
-    /// Show the secrets of all vaults
-    List,
-    /// Show the requests so far
-    Requests,
-    /// Have the emulated guest agent process a goal state: install, enable or update an extension
-    Goal {
-        /// The extension's package, `<name>-<version>.zip`
-        package: PathBuf,
-        /// A file with the public settings
-        settings: Option<PathBuf>,
-        /// The sequence number of the settings
-        #[arg(long, default_value_t = 0)]
-        sequence: u32,
-    },
-    /// Show the extension's status as the guest agent would report it
-    Status,
-    /// Have the guest agent remove the extension
-    Remove,
-}
-
-impl Order {
-    /// The same with paths that mean the same in another process.
-    pub fn with_absolute_paths(mut self) -> Result<Self> {
-        if let Self::Goal {
-            package, settings, ..
-        } = &mut self
-        {
-            *package = std::path::absolute(&package)?;
-            if let Some(settings) = settings {
-                *settings = std::path::absolute(&settings)?;
-            }
-        }
-        Ok(self)
-    }
-}
-
-/// An order with the vault that it is about, as it goes over the socket.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Letter {
-    /// The vault's name or host.
-    pub vault: String,
-    /// What to do.
-    pub order: Order,
-}
 
 /// What an emulator as a program has beside the emulated Azure.
 pub struct Console<'a> {
@@ -127,12 +29,7 @@ pub struct Console<'a> {
 impl<'a> Console<'a> {
     /// A console for `azure`, with an authority for the certificates that are asked for.
     pub fn new(azure: &'a Azure, agent: Agent) -> Result<Self> {
-        Ok(Self {
-            azure,
-            authority: Authority::new("Example", 1)?,
-            kinds: HashMap::new(),
-            agent,
-        })
+        Ok(Self { azure, authority: Authority::new("Example", 1)?, kinds: HashMap::new(), agent })
     }
 
     /// Carries out one order; answers the text to print.
@@ -157,8 +54,7 @@ impl<'a> Console<'a> {
                     true => Scope::Imds,
                     false => scope(name),
                 };
-                self.azure
-                    .fault(scope, how.fault(), times.map_or(Times::Always, Times::Next));
+                self.azure.fault(scope, how.fault(), times.map_or(Times::Always, Times::Next));
                 Ok(String::new())
             }
             Order::Repair { name } => {
@@ -173,11 +69,7 @@ impl<'a> Console<'a> {
             Order::Delete { name } => done(self.azure.delete(vault, &name)),
             Order::List => self.list(),
             Order::Requests => Ok(self.requests()),
-            Order::Goal {
-                package,
-                settings,
-                sequence,
-            } => {
+            Order::Goal { package, settings, sequence } => {
                 let goal = match settings {
                     Some(path) => {
                         let text = fs::read_to_string(&path);
@@ -188,11 +80,7 @@ impl<'a> Console<'a> {
                     }
                     None => Goal::without_settings(&package),
                 };
-                let outcome = self.agent.apply(&goal)?;
-                Ok(report(
-                    &outcome.runs,
-                    outcome.handler.as_ref().map(|handler| &handler.message),
-                ))
+                Ok(report(&self.agent.apply(&goal)?))
             }
             Order::Status => {
                 let status = self.agent.status()?;
@@ -205,13 +93,7 @@ impl<'a> Console<'a> {
                 }
                 Ok(text)
             }
-            Order::Remove => {
-                let outcome = self.agent.uninstall()?;
-                Ok(report(
-                    &outcome.runs,
-                    outcome.handler.as_ref().map(|handler| &handler.message),
-                ))
-            }
+            Order::Remove => Ok(report(&self.agent.uninstall()?)),
         }
     }
 
@@ -240,8 +122,7 @@ impl<'a> Console<'a> {
     fn put(&mut self, vault: &str, name: &str, kind: Kind, dns: String) -> Result<String> {
         let bundle = kind.bundle(&self.authority, &dns)?;
         let version = self.azure.put(vault, name, bundle)?;
-        self.kinds
-            .insert((host_of(vault), name.to_owned()), (kind, dns));
+        self.kinds.insert((host_of(vault), name.to_owned()), (kind, dns));
         Ok(format!("{}/{version}\n", self.azure.url(vault, name)))
     }
 
@@ -277,9 +158,7 @@ impl<'a> Console<'a> {
         let mut text = String::new();
         for request in self.azure.requests() {
             let at = Timestamp::try_from(request.at).unwrap_or_default();
-            let status = request
-                .status
-                .map_or("-".to_owned(), |status| status.to_string());
+            let status = request.status.map_or("-".to_owned(), |status| status.to_string());
             let _ = writeln!(
                 text,
                 "{}  {:?}  {status}  {} {}{}",
@@ -294,49 +173,22 @@ impl<'a> Console<'a> {
     }
 }
 
-/// Sends an order to the emulator in this folder; answers the text to print.
-pub fn send(folder: &Path, letter: &Letter) -> Result<String> {
-    let path = folder.join("control");
-    let mut stream = UnixStream::connect(&path).with_context(|| {
-        format!(
-            "{}: no emulator answers; start one with `azure-emulator run`",
-            path.display()
-        )
-    })?;
-    stream.write_all(format!("{}\n", json!(letter)).as_bytes())?;
-    stream.shutdown(Shutdown::Write)?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let answer: Value = serde_json::from_str(&answer).context("the emulator ended")?;
-    match answer["error"].as_str() {
-        Some(error) => bail!("{error}"),
-        None => Ok(answer["text"].as_str().unwrap_or_default().to_owned()),
-    }
-}
-
 fn done(result: Result<()>) -> Result<String> {
     result.map(|()| String::new())
 }
 
 /// The commands that the agent ran and what it made of them.
-fn report(runs: &[crate::agent::Run], message: Option<&String>) -> String {
+fn report(outcome: &Outcome) -> String {
     let mut text = String::new();
-    for run in runs {
-        let exit = run
-            .exit
-            .map_or("killed".to_owned(), |exit| format!("exit {exit}"));
-        let _ = writeln!(
-            text,
-            "{} {}: {exit} after {:.1?}",
-            run.verb.name(),
-            run.version,
-            run.duration
-        );
+    for run in &outcome.runs {
+        let exit = run.exit.map_or("killed".to_owned(), |exit| format!("exit {exit}"));
+        let _ = writeln!(text, "{} {}: {exit} after {:.1?}", run.verb.name(), run.version, run.duration);
         for line in run.stdout.lines().chain(run.stderr.lines()) {
             let _ = writeln!(text, "  {line}");
         }
     }
-    let _ = writeln!(text, "{}", message.map_or("removed", String::as_str));
+    let message = outcome.handler.as_ref().map(|handler| handler.message.as_str());
+    let _ = writeln!(text, "{}", message.unwrap_or("removed"));
     text
 }
 

@@ -1,0 +1,93 @@
+//! A service for the tests of the handler: it takes the lock, writes a status, polls at SIGHUP and ends at SIGTERM, but
+//! asks no vault. A file `behaviour` beside the program makes it fail in one way.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use common::instance::{Holder, InstanceLock};
+use common::sequence::Sequence;
+use common::status::{Overview, Phase, StatusFile};
+use jiff::Timestamp;
+use signal_hook::consts::{SIGHUP, SIGTERM};
+use signal_hook::iterator::Signals;
+
+#[derive(Parser)]
+#[command(name = "akvvm_service", disable_version_flag = true)]
+struct Cli {
+    #[arg(long)]
+    version: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run {
+        file: PathBuf,
+        #[arg(long)]
+        status_folder: Option<PathBuf>,
+        #[arg(long)]
+        log_folder: Option<PathBuf>,
+        #[arg(long)]
+        state_folder: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let program = std::env::current_exe().unwrap();
+    let behaviour = fs::read_to_string(program.with_file_name("behaviour")).unwrap_or_default();
+    let cli = Cli::parse();
+    if cli.version {
+        if behaviour == "cannot run" {
+            eprintln!("akvvm_service: /lib/libc.so.6: version `GLIBC_2.99' not found");
+            return ExitCode::FAILURE;
+        }
+        let version = if behaviour == "is of another version" { "9.9.9" } else { env!("CARGO_PKG_VERSION") };
+        println!("akvvm_service {version}");
+        return ExitCode::SUCCESS;
+    }
+    let Some(Command::Run { file, status_folder, log_folder, state_folder }) = cli.command else {
+        return ExitCode::FAILURE;
+    };
+    assert!(log_folder.is_some());
+    if behaviour == "dies" {
+        eprintln!("akvvm_service: the disk has turned to stone");
+        return ExitCode::from(7);
+    }
+    let mut signals = Signals::new([SIGHUP, SIGTERM]).unwrap();
+    let holder = Holder {
+        pid: std::process::id(),
+        program,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        settings: file.clone(),
+        status_folder: status_folder.clone(),
+    };
+    let wait = Duration::from_secs(10);
+    let _lock = (behaviour != "is never ready").then(|| InstanceLock::acquire(&state_folder, &holder, wait).unwrap());
+    let status_file = status_folder
+        .filter(|_| behaviour != "does not report")
+        .map(|folder| Sequence::of_settings(&file).unwrap().status_file(&folder));
+    report(status_file.as_ref());
+    for signal in &mut signals {
+        if signal == SIGHUP {
+            report(status_file.as_ref());
+        } else if behaviour != "is deaf" {
+            return ExitCode::SUCCESS;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn report(status_file: Option<&PathBuf>) {
+    let identity = format!("process {}", std::process::id());
+    let overview =
+        Overview { phase: Phase::Polling, identity: Some(&identity), certificates: &[], reports: &[], next_poll: None };
+    if let Some(path) = status_file {
+        StatusFile::overview(&overview, Timestamp::now()).save(path).unwrap();
+    }
+}

@@ -1,0 +1,89 @@
+//! What this handler was deployed with: its folder, and what the guest agent says about it. Read only, but for the status
+//! file that answers the agent.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow};
+use common::environment::{Environment, EnvironmentError};
+use common::sequence::{Sequence, SequenceError};
+use common::status::StatusFile;
+
+use crate::program;
+
+/// One version of the handler, where it was unpacked.
+#[derive(Debug)]
+pub(crate) struct Deployment {
+    /// The service's program, beside the handler's.
+    pub(crate) program: PathBuf,
+    agent: Result<Agent, EnvironmentError>,
+}
+
+/// What the agent said.
+#[derive(Debug)]
+struct Agent {
+    environment: Environment,
+    sequence: Result<Sequence, SequenceError>,
+}
+
+/// What the agent wants to be applied, and where.
+#[derive(Debug)]
+pub(crate) struct Goal<'a> {
+    /// The agent's folders.
+    pub(crate) environment: &'a Environment,
+    /// The number of the settings, and of the status that answers them.
+    pub(crate) sequence: Sequence,
+}
+
+impl Deployment {
+    /// The deployment that the running program belongs to. Neither the working directory nor HOME count.
+    ///
+    /// # Errors
+    /// The system does not say which program this is. Folders that are not known, and a number that is not known, are
+    /// errors only for those who need them.
+    pub(crate) fn of_this_program() -> Result<Self> {
+        let handler = std::env::current_exe().context("cannot tell which program this is")?;
+        let base = handler.parent().ok_or_else(|| anyhow!("{} lies in no folder", handler.display()))?;
+        let agent = Environment::load(base).map(|environment| {
+            let number = std::env::var_os("ConfigSequenceNumber").map(|value| value.to_string_lossy().into_owned());
+            Agent { sequence: Sequence::current(number.as_deref(), &environment.config_folder), environment }
+        });
+        Ok(Self { program: program::beside(base), agent })
+    }
+
+    /// The agent's folders, if it said which.
+    pub(crate) fn environment(&self) -> Option<&Environment> {
+        self.agent.as_ref().ok().map(|agent| &agent.environment)
+    }
+
+    /// What the agent wants to be applied.
+    ///
+    /// # Errors
+    /// The folders or the number are not known.
+    pub(crate) fn goal(&self) -> Result<Goal<'_>> {
+        let agent = self.agent.as_ref().map_err(|error| anyhow!("{error}"))?;
+        let sequence = *agent.sequence.as_ref().map_err(|error| anyhow!("{error}"))?;
+        Ok(Goal { environment: &agent.environment, sequence })
+    }
+
+    /// Answers the agent, where it is known how. A status that cannot be written is logged: it never stops anything.
+    pub(crate) fn report(&self, status: &StatusFile) {
+        match self.goal() {
+            Ok(goal) => goal.report(status),
+            Err(error) => log::warn!("no status was written: {error:#}"),
+        }
+    }
+}
+
+impl Goal<'_> {
+    /// The status file of this number.
+    pub(crate) fn status_file(&self) -> PathBuf {
+        self.sequence.status_file(&self.environment.status_folder)
+    }
+
+    /// Answers the agent. A status that cannot be written is logged: it never stops anything.
+    pub(crate) fn report(&self, status: &StatusFile) {
+        if let Err(error) = status.save(&self.status_file()) {
+            log::error!("{error}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! `enable`: brings the service to the settings that the agent wants, and leaves it alone when it has them already.
+//!
+//! The agent runs this verb at every boot and at every goal state, also when nothing about this extension changed.
+//! Settings that are wrong never stop a service, and never replace good ones.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use common::folders::Folders;
+use common::instance::Holder;
+use common::sequence::Sequence;
+use common::settings::{Clouds, LoadError, Settings};
+use common::status::{CODE_SETTINGS, StatusFile};
+use jiff::Timestamp;
+
+use crate::deployment::{Deployment, Goal};
+use crate::failure::Failure;
+use crate::state::State;
+use crate::supervisor::{self, Launch};
+
+/// Applies the current settings and says what was done.
+pub(crate) fn enable(deployment: &Deployment, state: &State) -> Result<String, Failure> {
+    let goal = deployment.goal()?;
+    state.end_update();
+    let apply = Apply { deployment, goal: &goal, state };
+    match read(&goal) {
+        Ok(Some(settings)) => Ok(apply.accept(&settings)?),
+        Ok(None) => Ok(apply.wait_for_settings()),
+        Err(wrong) => Err(Failure::Settings { wrong, service: apply.keep_last_good() }),
+    }
+}
+
+/// The bytes of the settings, which are good; `None` when the extension was deployed without any: the agent then writes an
+/// empty file.
+fn read(goal: &Goal<'_>) -> Result<Option<Vec<u8>>, LoadError> {
+    let path = goal.sequence.settings_file(&goal.environment.config_folder);
+    let name = path.display().to_string();
+    let bytes = fs::read(&path).map_err(|source| LoadError::Read { path: name.clone(), source })?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    match Settings::parse(&bytes, &Clouds::of_this_machine()?) {
+        Ok(_) => Ok(Some(bytes)),
+        Err(source) => Err(LoadError::Settings { path: name, source }),
+    }
+}
+
+/// What the ways to an answer have in common.
+struct Apply<'a> {
+    deployment: &'a Deployment,
+    goal: &'a Goal<'a>,
+    state: &'a State,
+}
+
+impl Apply<'_> {
+    /// Makes the service run with `settings`.
+    fn accept(&self, settings: &[u8]) -> Result<String> {
+        let sequence = self.goal.sequence;
+        let launch = self.launch(sequence, true);
+        if let Some(holder) = supervisor::running(self.state.folder())?
+            && launch.is(&holder)
+            && self.state.has_accepted(sequence, settings)
+        {
+            // Its status is the live one. Without a file the agent would wait eight seconds for it at every look.
+            if !self.goal.status_file().exists() {
+                supervisor::poll_now(&holder)?;
+            }
+            return Ok(format!("enabled: the service (process {}) runs with settings {sequence} already", holder.pid));
+        }
+        supervisor::stop(self.state.folder())?;
+        if let Err(error) = self.state.accept(sequence, settings) {
+            return Err(error.context(self.keep_last_good()));
+        }
+        self.goal.report(&StatusFile::starting(Timestamp::now()));
+        let process = supervisor::start(&launch)?;
+        Ok(format!("enabled: the service (process {process}) was started with settings {sequence}"))
+    }
+
+    /// Nothing is wrong with the machine or the extension, so this is no failure; but nothing can be installed either.
+    fn wait_for_settings(&self) -> String {
+        let path = self.goal.sequence.settings_file(&self.goal.environment.config_folder);
+        let message = format!(
+            "{} is empty: the extension was deployed without settings; deploy it with secretsManagementSettings.\
+             observedCertificates, a list of secret URLs such as https://VAULT.vault.azure.net/secrets/NAME; {}",
+            path.display(),
+            self.keep_last_good()
+        );
+        self.goal.report(&StatusFile::error(CODE_SETTINGS, &message, Timestamp::now()));
+        message
+    }
+
+    /// Makes sure that the service runs with the settings accepted last, and says in a clause how it stands.
+    fn keep_last_good(&self) -> String {
+        match self.run_last_good() {
+            Ok(Some(settings)) => format!("the service goes on with {}", settings.display()),
+            Ok(None) => "no settings were accepted earlier, so no service runs".to_owned(),
+            Err(error) => format!("the service cannot go on with the settings accepted earlier: {error:#}"),
+        }
+    }
+
+    /// The settings of this number are wrong, and the status file of this number says so: a service that would report to
+    /// it (settings of the same number were good once) goes on without one.
+    fn run_last_good(&self) -> Result<Option<PathBuf>> {
+        let rejected = self.goal.sequence;
+        let reports_here = |holder: &Holder| {
+            holder.status_folder.as_ref() == Some(&self.goal.environment.status_folder)
+                && Sequence::of_settings(&holder.settings) == Some(rejected)
+        };
+        match (supervisor::running(self.state.folder())?, self.state.accepted()?) {
+            (Some(holder), accepted) if accepted.is_none() || !reports_here(&holder) => Ok(Some(holder.settings)),
+            (_, Some(accepted)) => {
+                let launch = self.launch(accepted, accepted != rejected);
+                supervisor::stop(self.state.folder())?;
+                supervisor::start(&launch)?;
+                Ok(Some(launch.settings))
+            }
+            (_, None) => Ok(None),
+        }
+    }
+
+    fn launch(&self, sequence: Sequence, reports: bool) -> Launch {
+        let environment = self.goal.environment;
+        Launch {
+            program: self.deployment.program.clone(),
+            settings: self.state.accepted_file(sequence),
+            folders: Folders {
+                state: self.state.folder().to_owned(),
+                status: reports.then(|| environment.status_folder.clone()),
+                log: Some(environment.log_folder.clone()),
+            },
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! What the handler asks of the operating system beside files and processes.
+
+#[cfg(target_os = "linux")]
+mod linux;
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{PROGRAM, make_executable};

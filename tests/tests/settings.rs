@@ -1,0 +1,437 @@
+//! Settings and the command line: what `check` and `sync` make of a file before anybody is asked.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tests::dns::NameServer;
+use tests::http::Server;
+use tests::story::{Finished, Story, binary, finish, observing};
+
+const GUID: &str = "00001111-aaaa-2222-bbbb-3333cccc4444";
+
+fn service(arguments: &[&str]) -> Finished {
+    finish(Command::new(binary("akvvm_service").unwrap()).args(arguments)).unwrap()
+}
+
+/// `check --json` of a file with this content.
+fn check(content: &[u8]) -> (Finished, Value) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("3.settings");
+    fs::write(&path, content).unwrap();
+    let finished = service(&["check", path.to_str().unwrap(), "--json"]);
+    let result = serde_json::from_str(&finished.output).unwrap();
+    (finished, result)
+}
+
+fn wrapped(public: &Value) -> Value {
+    json!({"runtimeSettings": [{"handlerSettings": {
+        "publicSettings": public, "protectedSettings": null, "protectedSettingsCertThumbprint": null}}]})
+}
+
+fn object(members: Value) -> Value {
+    let mut object = json!({"url": "https://contoso.vault.azure.net/secrets/web"});
+    object.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    object
+}
+
+/// Settings with one certificate, and these members beside the list.
+fn with(members: Value) -> Value {
+    let mut settings = observing(&[json!("https://contoso.vault.azure.net/secrets/web")]);
+    settings["secretsManagementSettings"].as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    settings
+}
+
+fn with_identity(members: Value) -> Value {
+    let mut settings = with(json!({}));
+    settings["authenticationSettings"] = members;
+    settings
+}
+
+#[test]
+fn check_prints_what_it_understood_as_json() {
+    let settings = json!({
+        "secretsManagementSettings": {
+            "pollingIntervalInS": "7200", "requireInitialSync": true, "linkOnRenewal": false,
+            "observedCertificates": [
+                {"url": "https://Contoso.vault.azure.net:443/secrets/web/", "certificateStoreLocation": "/srv/certs",
+                 "customSymbolicLinkName": "web.pem", "acls": [{"user": "app1", "group": "apps"}, {"user": "app2"}]},
+                "https://contoso.vault.azure.net/secrets/api/ca256f81a079427485e0e5d11c666b7f"]},
+        "authenticationSettings": {"msiEndpoint": "http://169.254.169.254/metadata/identity", "msiClientId": GUID},
+    });
+    let (finished, result) = check(wrapped(&settings).to_string().as_bytes());
+    assert_eq!(finished.code, Some(0));
+    assert_eq!(finished.errors, "");
+    assert_eq!(
+        result,
+        json!({"valid": true, "errors": [], "warnings": [], "settings": {
+            "pollingIntervalInS": 7200, "requireInitialSync": true,
+            "identity": {"endpoint": "http://169.254.169.254/metadata/identity/oauth2/token", "clientId": GUID},
+            "certificates": [
+                {"url": "https://contoso.vault.azure.net/secrets/web", "store": "/srv/certs", "link": "web.pem",
+                 "acls": [{"user": "app1"}, {"group": "apps"}, {"user": "app2"}]},
+                {"url": "https://contoso.vault.azure.net/secrets/api/ca256f81a079427485e0e5d11c666b7f",
+                 "store": "/var/lib/waagent/Microsoft.Azure.KeyVault.Store", "link": null, "acls": []}]}})
+    );
+}
+
+#[test]
+fn check_prints_each_mistake_with_its_place_as_json() {
+    let settings = observing(&[
+        json!("https://contoso.vault.azure.net/secrets/web"),
+        json!("https://contoso.vault.azure.net/certificates/api"),
+    ]);
+    let (finished, result) = check(settings.to_string().as_bytes());
+    assert_eq!(finished.code, Some(2));
+    assert_eq!(
+        result,
+        json!({"valid": false, "warnings": [], "errors": [{
+            "path": "secretsManagementSettings.observedCertificates[1]",
+            "message": "\"https://contoso.vault.azure.net/certificates/api\" does not give the private key: write \
+                        https://contoso.vault.azure.net/secrets/api"}]})
+    );
+}
+
+#[test]
+fn check_tells_a_person_what_is_wrong_and_what_is_fine() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("settings.json");
+    let name = path.to_str().unwrap();
+    fs::write(&path, with(json!({"pollingIntervalInS": 30})).to_string()).unwrap();
+    let fine = service(&["check", name]);
+    assert_eq!(fine.code, Some(0));
+    assert_eq!(
+        fine.output,
+        format!(
+            "{name}: warning: secretsManagementSettings.pollingIntervalInS: 30 s is raised to the shortest interval, \
+             60 s\n{name}: valid, 1 certificate, 1 warning\n"
+        )
+    );
+    fs::write(&path, with(json!({"pollingIntervalInS": "soon"})).to_string()).unwrap();
+    let wrong = service(&["check", name]);
+    assert_eq!(wrong.code, Some(2));
+    assert_eq!(
+        wrong.output,
+        format!(
+            "{name}: error: secretsManagementSettings.pollingIntervalInS: must be a whole number of seconds from 1 to \
+             4294967295, such as \"3600\", not \"soon\"\n{name}: invalid, 1 error to mend\n"
+        )
+    );
+}
+
+#[test]
+fn usage_errors_end_with_two_and_name_the_way_out() {
+    for (arguments, words) in [
+        (&["check"][..], "<FILE>"),
+        (&["sync"], "<FILE>"),
+        (&["run"], "<FILE>"),
+        (&["check", "a", "b"], "unexpected argument"),
+        (&["check", "a", "--jsno"], "--json"),
+        (&["synch", "a"], "sync"),
+        (&[], "Usage"),
+    ] {
+        let finished = service(arguments);
+        assert_eq!(finished.code, Some(2), "{arguments:?}");
+        assert!(finished.errors.contains(words), "{arguments:?}: {}", finished.errors);
+        assert_eq!(finished.output, "");
+    }
+    for arguments in [&["--help"][..], &["--version"], &["sync", "--help"]] {
+        assert_eq!(service(arguments).code, Some(0), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing.settings");
+    let circle = folder.path().join("circle.settings");
+    symlink("circle.settings", &circle).unwrap();
+    for (path, words) in [
+        (missing.as_path(), "No such file"),
+        (folder.path(), "directory"),
+        (circle.as_path(), "symbolic links"),
+        (&missing.join("0.settings"), "No such file"),
+    ] {
+        let path = path.to_str().unwrap();
+        for command in ["check", "sync", "run"] {
+            let finished = service(&[command, path]);
+            let said = finished.output + &finished.errors;
+            assert_eq!(finished.code, Some(2), "{command} {path}: {said}");
+            assert!(said.contains(path) && said.contains(words), "{command} {path}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_its_reader_may_not_read_is_named_with_the_reason() {
+    let story = Story::begin().unwrap();
+    let path = story.write_settings(&with(json!({}))).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    // A copy, because the folders above the binary may be root's alone.
+    let copy = "/var/lib/copy";
+    fs::copy(binary("akvvm_service").unwrap(), copy).unwrap();
+    let mut command = story.world().command("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", copy, "check"]).arg(&path);
+    let finished = finish(&mut command).unwrap();
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+    assert!(finished.output.contains("Permission denied"), "{finished:?}");
+}
+
+#[test]
+fn every_form_of_settings_installs_the_same_certificate() {
+    let story = Story::begin().unwrap();
+    let (_, version) = story.put("web").unwrap();
+    let url = story.url("web");
+    let plain = observing(&[json!(url)]);
+    let text = plain.to_string();
+    let quoted = serde_json::to_string(&text).unwrap();
+    let twice = serde_json::to_string(&quoted).unwrap();
+    let objects = observing(&[json!({"url": url, "certificateStoreName": "MY", "acls": []})]);
+    let list_in_text = json!({"secretsManagementSettings": {"observedCertificates": format!("[\"{url}\"]"), "pollingIntervalInS": 90}});
+    let forms = [
+        ("bare", text.clone()),
+        ("objects", objects.to_string()),
+        ("mixed", observing(&[json!(url), json!({"url": url})]).to_string()),
+        ("wrapped by the agent", wrapped(&plain).to_string()),
+        ("wrapped by the agent as text", wrapped(&json!(text)).to_string()),
+        ("quoted", quoted),
+        ("quoted twice", twice),
+        ("byte order mark", format!("\u{feff}{text}")),
+        ("CRLF", serde_json::to_string_pretty(&plain).unwrap().replace('\n', "\r\n")),
+        ("wrapped by a tool", json!({"settings": plain}).to_string()),
+        ("list as text", list_in_text.to_string()),
+        ("one level too high", json!({"observedCertificates": [url]}).to_string()),
+    ];
+    for (form, document) in forms {
+        let path = story.write_file("0.settings", document.as_bytes()).unwrap();
+        let finished = finish(&mut story.service(&["sync", path.to_str().unwrap(), "--json"]).unwrap()).unwrap();
+        let result: Value = serde_json::from_str(&finished.output).unwrap_or_else(|_| panic!("{form}: {finished:?}"));
+        assert_eq!(finished.code, Some(0), "{form}: {finished:?}");
+        assert_eq!(result["certificates"][0]["version"], json!(version), "{form}");
+        assert_eq!(result["certificates"].as_array().unwrap().len(), 1, "{form}");
+        let unusual = !matches!(form, "bare" | "objects" | "wrapped by the agent" | "CRLF");
+        assert_eq!(finished.errors.contains("warning: "), unusual, "{form}: {}", finished.errors);
+    }
+}
+
+/// Values that would send a token elsewhere, write where nobody should, or ask for what nobody meant; with a word that
+/// the message must have.
+fn hostile() -> Vec<(Value, &'static str)> {
+    let url = |url: &str| observing(&[json!(url)]);
+    let store = |store: &str| observing(&[object(json!({"certificateStoreLocation": store}))]);
+    let link = |link: &str| observing(&[object(json!({"customSymbolicLinkName": link}))]);
+    let endpoint = |endpoint: &str| with_identity(json!({"msiEndpoint": endpoint}));
+    let client = |id: &str| with_identity(json!({"msiClientId": id}));
+    vec![
+        (url("https://evil.example/secrets/web"), "recognised Key Vault host"),
+        (url("https://contoso.vault.azure.net.evil.example/secrets/web"), "recognised Key Vault host"),
+        (url("https://contoso.vault.azure.net@evil.example/secrets/web"), "user names"),
+        (url("https://user:pass@contoso.vault.azure.net/secrets/web"), "user names"),
+        (url("https://evil.example#contoso.vault.azure.net/secrets/web"), "fragments"),
+        (url("https://evil.example\\.vault.azure.net/secrets/web"), "have no place here"),
+        (url("https://evil.example%2f.vault.azure.net/secrets/web"), "escapes"),
+        (url("https://contoso.vault.azure.net:8443/secrets/web"), "443 only"),
+        (url("http://contoso.vault.azure.net/secrets/web"), "begin with https://"),
+        (url("contoso.vault.azure.net/secrets/web"), "is not a URL"),
+        (url("https://cont\u{43e}so.vault.azure.net/secrets/web"), "U+043E"),
+        (url("https://a.b.vault.azure.net/secrets/web"), "recognised Key Vault host"),
+        (url("https://co.vault.azure.net/secrets/web"), "3 to 24"),
+        (url("https://[::1]/secrets/web"), "port"),
+        (url("https://169.254.169.254/secrets/web"), "recognised Key Vault host"),
+        (url("https://contoso.vault.azure.net/secrets/web?api-version=7.4"), "queries"),
+        (url("https://contoso.vault.azure.net/certificates/web"), "/secrets/web"),
+        (url("https://contoso.vault.azure.net/keys/web"), "/secrets/web"),
+        (url("https://contoso.vault.azure.net/secrets/../keys/web"), "/secrets/NAME"),
+        (url("https://contoso.vault.azure.net/secrets/.."), "secret's name"),
+        (url("https://contoso.vault.azure.net/secrets/a%2fb"), "escapes"),
+        (url("https://contoso.vault.azure.net/secrets/web/latest"), "32 hexadecimal"),
+        (url("https://contoso.vault.azure.net/secrets/web\r\nHost: evil.example"), "U+000D"),
+        (url(""), "is not a URL"),
+        (observing(&[json!(7)]), "must be the URL"),
+        (observing(&[json!({"certificateStoreLocation": "/srv/certs"})]), "is missing"),
+        (store("certs"), "absolute"),
+        (store("C:\\certs"), "absolute"),
+        (store("/"), "/"),
+        (store("/proc/self"), "/proc"),
+        (store("/etc/cron.d"), "/etc/cron"),
+        (store("/etc"), "/etc"),
+        (store("/usr/lib/x"), "/usr"),
+        (store("/srv/../etc/cron.d"), ".."),
+        (store("/srv/\u{0}x"), "control"),
+        (store("/var/lib/waagent/Contoso.Extension-1.0.0"), "agent"),
+        (link("../web"), "customSymbolicLinkName"),
+        (link("/etc/passwd"), "customSymbolicLinkName"),
+        (link(".."), "customSymbolicLinkName"),
+        (link("a\nb"), "customSymbolicLinkName"),
+        (link(""), "customSymbolicLinkName"),
+        (
+            observing(&[
+                object(json!({"customSymbolicLinkName": "one"})),
+                json!({"url": "https://contoso.vault.azure.net/secrets/api", "customSymbolicLinkName": "one"}),
+            ]),
+            "would take the same place",
+        ),
+        (observing(&[object(json!({"acls": [{}]}))]), "acls[0]"),
+        (endpoint("http://evil.example/metadata/identity"), "neither the metadata service"),
+        (endpoint("http://169.254.169.254@evil.example/"), "has no place here"),
+        (endpoint("http://169.254.169.254.evil.example/"), "neither the metadata service"),
+        (endpoint("http://10.0.0.1/metadata/identity"), "neither the metadata service"),
+        (endpoint("https://169.254.169.254/metadata/identity"), "must begin with http://"),
+        (endpoint("http://localhost:0/"), "port"),
+        (endpoint("http://localhost.evil.example/"), "neither the metadata service"),
+        (endpoint("file:///etc/shadow"), "must begin with http://"),
+        (client(&format!("{GUID}&resource=https://graph.microsoft.com")), "client id"),
+        (client("app1"), "client id"),
+        (client(&format!("/subscriptions/{GUID}/resourceGroups/a&b=c")), "resource id"),
+        (with_identity(json!({"msiClientId": 7})), "must be a string"),
+        (with(json!({"pollingIntervalInS": 0})), "whole number of seconds"),
+        (with(json!({"pollingIntervalInS": -1})), "whole number of seconds"),
+        (with(json!({"pollingIntervalInS": 1.5})), "whole number of seconds"),
+        (with(json!({"requireInitialSync": "yes"})), "true or false"),
+        (json!({}), "observedCertificates"),
+        (json!([]), "must be a JSON object"),
+        (json!("no settings"), "a string that is not JSON"),
+        (json!({"secretsManagementSettings": {"observedCertificates": {}}}), "must be a list"),
+    ]
+}
+
+#[test]
+fn hostile_values_are_refused_before_anybody_is_asked() {
+    let story = Story::begin().unwrap();
+    story.put("web").unwrap();
+    let names = NameServer::start(story.world()).unwrap();
+    let documents = hostile().into_iter().map(|(document, word)| (document.to_string(), word));
+    let deep = [
+        ("[".repeat(200_000), "is not JSON"),
+        ("{\"settings\":".repeat(200_000), "is not JSON"),
+        (format!("{}{}", "[".repeat(200_000), "]".repeat(200_000)), "is not JSON"),
+        (format!("\"{}\"", "[".repeat(200_000)), "not JSON"),
+        (format!("{}{}", "[".repeat(100), "]".repeat(100)), "nested"),
+        (String::new(), "is empty"),
+        ("\u{0}".to_owned(), "is not JSON"),
+    ];
+    let mut missing = Vec::new();
+    for (document, word) in documents.chain(deep) {
+        let shown: String = document.chars().take(300).collect();
+        let path = story.write_file("0.settings", document.as_bytes()).unwrap();
+        let path = path.to_str().unwrap();
+        let finished = finish(&mut story.service(&["sync", path]).unwrap()).unwrap();
+        assert_eq!(finished.code, Some(2), "{shown}: {finished:?}");
+        if !finished.errors.contains(word) || !finished.errors.contains(path) {
+            missing.push(format!("{word} in {}", finished.errors));
+        }
+        let escapes = finished.errors.trim_end().chars().any(char::is_control);
+        assert!(!escapes && finished.errors.len() < 2000, "{shown}: {finished:?}");
+    }
+    assert_eq!(missing, [] as [String; 0]);
+    assert_eq!(names.questions(), [] as [String; 0]);
+    assert_eq!(story.azure.connections(Server::Imds) + story.azure.connections(Server::Vault), 0);
+}
+
+#[test]
+fn a_refused_host_or_endpoint_opens_no_socket() {
+    let story = Story::begin().unwrap();
+    let trace = story.folder().join("trace");
+    let run = |settings: &Value| {
+        let path = story.write_settings(settings).unwrap();
+        let service = story.service(&["sync", path.to_str().unwrap()]).unwrap();
+        let mut strace = story.world().command("strace");
+        strace.args(["-f", "-e", "trace=%network", "-o"]).arg(&trace).arg(service.get_program());
+        let finished = finish(strace.args(service.get_args())).unwrap();
+        (finished, fs::read_to_string(&trace).unwrap())
+    };
+    for settings in [
+        observing(&[json!("https://contoso.vault.azure.net@evil.example/secrets/web")]),
+        with_identity(json!({"msiEndpoint": "http://evil.example/metadata/identity"})),
+    ] {
+        let (finished, calls) = run(&settings);
+        assert_eq!(finished.code, Some(2), "{finished:?}");
+        assert!(!calls.contains("socket(") && !calls.contains("connect("), "{calls}");
+    }
+    story.put("web").unwrap();
+    let (finished, calls) = run(&with(json!({})));
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert!(calls.contains("169.254.169.254"), "the trace shows connections: {calls}");
+}
+
+#[test]
+fn sync_prints_a_table_of_what_it_did() {
+    let story = Story::begin().unwrap();
+    let (_, version) = story.put("web").unwrap();
+    let path = story.write_settings(&observing(&[json!(story.url("web")), json!(story.url("gone"))])).unwrap();
+    let mut sync = story.service(&["sync", path.to_str().unwrap()]).unwrap();
+    let first = finish(&mut sync).unwrap();
+    assert_eq!(first.code, Some(1));
+    let lines: Vec<&str> = first.output.lines().collect();
+    assert!(lines[0].starts_with("CERTIFICATE") && lines[0].ends_with("RESULT"), "{}", first.output);
+    assert!(lines[1].starts_with("contoso.web ") && lines[1].contains(&version), "{}", first.output);
+    assert!(lines[1].ends_with("installed: /var/lib/waagent/Microsoft.Azure.KeyVault.Store/contoso.web"));
+    assert!(lines[2].contains("not installed: https://contoso.vault.azure.net/secrets/gone: HTTP 404 SecretNotFound"));
+    assert!(lines[3].starts_with("1 of 2 certificates installed; identity: the system-assigned identity (client id "));
+    assert_eq!(first.errors, "");
+    story.put("gone").unwrap();
+    let second = finish(&mut sync).unwrap();
+    assert_eq!(second.code, Some(0));
+    let lines: Vec<&str> = second.output.lines().collect();
+    assert!(lines[1].ends_with("  unchanged"), "{}", second.output);
+    assert!(lines[2].contains("installed: /var/lib"), "{}", second.output);
+    assert!(lines[3].starts_with("2 of 2 certificates installed"));
+}
+
+#[test]
+fn sync_writes_a_status_where_it_is_told_to() {
+    let story = Story::begin().unwrap();
+    story.put("web").unwrap();
+    let settings = story.write_file("7.settings", with(json!({})).to_string().as_bytes()).unwrap();
+    let mut command = story.service(&["sync", settings.to_str().unwrap(), "--status-folder"]).unwrap();
+    let finished = finish(command.arg(story.status_folder())).unwrap();
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let status = fs::read(story.status_folder().join("7.status")).unwrap();
+    let status: Value = serde_json::from_slice(&status).unwrap();
+    assert_eq!(status[0]["status"]["status"], "success");
+    assert_eq!(status[0]["status"]["substatus"][0]["name"], "contoso.web");
+    assert_eq!(fs::read_dir(story.status_folder()).unwrap().count(), 1, "no temporary file is left");
+}
+
+#[test]
+fn sync_beside_a_running_service_waits_and_then_names_its_process() {
+    let story = Story::begin().unwrap();
+    story.put("web").unwrap();
+    let service = story.run(&with(json!({}))).unwrap();
+    service.wait_for_log(std::time::Duration::from_secs(20), "1 of 1 certificates installed", 1).unwrap();
+    let settings = story.folder().join("0.settings");
+    let finished = finish(&mut story.service(&["sync", settings.to_str().unwrap()]).unwrap()).unwrap();
+    assert_eq!(finished.code, Some(1));
+    assert!(finished.errors.contains(&format!("process {}", service.id())), "{finished:?}");
+    assert!((60..70).contains(&finished.took.as_secs()), "{finished:?}");
+    assert_eq!(finished.output, "");
+}
+
+#[test]
+fn progress_is_shown_on_a_terminal_and_only_when_it_takes_long() {
+    use tests::fault::{Scope, Times};
+    use tests::wire::Wire;
+
+    let story = Story::begin().unwrap();
+    story.put("web").unwrap();
+    let settings = story.write_settings(&with(json!({}))).unwrap();
+    let program = binary("akvvm_service").unwrap();
+    let state = story.folder().join("state");
+    let line = format!("{} sync {} --state-folder {}", program.display(), settings.display(), state.display());
+    let on_a_terminal = || {
+        let mut script = story.world().command("script");
+        finish(script.args(["--quiet", "--return", "--command", &line, "/dev/null"])).unwrap().output
+    };
+    let slow = Wire::Delay(std::time::Duration::from_millis(1500));
+    story.azure.fault(Scope::Vaults, slow.clone(), Times::Next(1));
+    let shown = on_a_terminal();
+    assert!(shown.contains("\r0 of 1 certificates") && shown.contains("\u{1b}[K"), "{shown:?}");
+    let shown = on_a_terminal();
+    assert!(!shown.contains("of 1 certificates\r") && !shown.contains("\r0 of 1"), "{shown:?}");
+    story.azure.fault(Scope::Vaults, slow, Times::Next(1));
+    let finished = finish(&mut story.service(&["sync", settings.to_str().unwrap()]).unwrap()).unwrap();
+    assert_eq!(finished.errors, "", "no terminal, no progress");
+}
