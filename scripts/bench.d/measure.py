@@ -24,8 +24,10 @@ from world import Emulator, add_latency, connections, say
 # Seconds that a contender gets: these, and one more for each certificate.
 PATIENCE = 60
 
+ENDINGS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
-def run(command, patience, folder):
+
+def run(name, command, patience, folder):
     """Runs a command to its end; answers its figures, or fails with its last words."""
     output, memory = folder / "output", folder / "memory"
     with output.open("wb") as words:
@@ -53,7 +55,7 @@ def run(command, patience, folder):
         manner = f"exit code {process.returncode}"
         if process.returncode == -signal.SIGKILL:
             manner = f"was ended after {patience} s"
-        sys.exit(f"{command[0]}: {manner}\n{output.read_text(errors='replace')[-2000:]}")
+        sys.exit(f"{name}: {manner}\n{output.read_text(errors='replace')[-2000:]}")
     return {
         "wall_s": round(wall, 4),
         "user_s": round(usage.ru_utime, 4),
@@ -71,7 +73,7 @@ def measure(emulator, contender, versions, folder):
     for kind in contender.passes:
         requests, opened = len(emulator.requests()), connections()
         load = os.getloadavg()[0]
-        figures = run(command, PATIENCE + len(versions), folder)
+        figures = run(contender.name, command, PATIENCE + len(versions), folder)
         wrong = contender.wrong(emulator.host, versions, store)
         if wrong:
             sys.exit(f"{contender.name}, {kind} pass: {wrong}")
@@ -86,6 +88,13 @@ def measure(emulator, contender, versions, folder):
             "connections": connections() - opened,
             "load": round(load, 2),
         }
+
+
+def end(*_):
+    """Ends what is under way and tidies up, undisturbed: the signal comes once for each thread of the emulator."""
+    for number in ENDINGS:
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit("ended")
 
 
 def machine():
@@ -110,8 +119,8 @@ def main():
     parser.add_argument("--runs", type=int, required=True)
     parser.add_argument("--latency", type=float, required=True)
     arguments = parser.parse_args()
-    # So that what is under way is ended, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
+    for number in ENDINGS:
+        signal.signal(number, end)
     # Their HTTP libraries bring roots of their own; these are the system's.
     os.environ["REQUESTS_CA_BUNDLE"] = "/etc/ssl/certs/ca-certificates.crt"
 
