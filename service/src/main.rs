@@ -71,7 +71,7 @@ enum Command {
 
 #[derive(Args)]
 struct Places {
-    /// Where <number>.status goes [default: nowhere]
+    /// Where the status file `N.status` goes [default: nowhere]
     #[arg(long, value_name = "DIR")]
     status_folder: Option<PathBuf>,
     /// Where the lock of the running instance is
