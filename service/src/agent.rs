@@ -14,8 +14,7 @@ use common::status::{Overview, Phase, StatusFile};
 use jiff::{SignedDuration, Timestamp};
 use log::{error, info, warn};
 
-use crate::error::Retry;
-use crate::schedule::{Action, InitialSync, Poller};
+use crate::schedule::{Action, InitialSync, Poller, Retry};
 use crate::sync::{Link, Passed, Watch};
 use crate::system;
 

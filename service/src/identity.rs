@@ -15,11 +15,13 @@ use serde::Deserialize;
 use ureq::Agent;
 use zeroize::Zeroizing;
 
-use crate::error::Retry;
 use crate::http::{self, Answer, TransportError};
+use crate::schedule::Retry;
 
-/// A token is replaced this long before its end.
+/// A token is replaced this long before its end, or when half of its life is over.
 const MARGIN: Duration = Duration::from_secs(300);
+/// A token whose end is unknown serves for one pass.
+const UNKNOWN: Duration = Duration::from_secs(60);
 /// No token of a managed identity is nearly this long.
 const LONGEST_TOKEN: usize = 12 * 1024;
 
@@ -216,7 +218,7 @@ fn accepted(answer: &Answer, identity: &Identity) -> Result<Token, IdentityError
     Ok(Token { text: Zeroizing::new(text.to_owned()), client_id, refresh_at: Instant::now() + usable_for(&parsed) })
 }
 
-/// How long the token may be used; one whose end is unknown is used once.
+/// How long the token may be used.
 fn usable_for(answer: &TokenAnswer<'_>) -> Duration {
     let number = |value: &Option<serde_json::Value>| match value {
         Some(serde_json::Value::Number(number)) => number.as_u64(),
@@ -228,8 +230,8 @@ fn usable_for(answer: &TokenAnswer<'_>) -> Duration {
         number(&answer.expires_on)?.checked_sub(now)
     });
     // A hostile number must not overflow the clock; tokens live a day.
-    let left = Duration::from_secs(left.unwrap_or(0).min(7 * 24 * 3600));
-    left.saturating_sub(MARGIN)
+    let left = left.map_or(UNKNOWN, |seconds| Duration::from_secs(seconds.min(7 * 24 * 3600)));
+    left - MARGIN.min(left / 2)
 }
 
 fn claims(token: &str) -> Claims {

@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use crate::error::Retry;
-
 /// Tries that are due within this time of each other are one pass.
 const TOGETHER: Duration = Duration::from_secs(2);
 /// A certificate that was never installed: pauses of 2 s, growing by half up to this …
@@ -21,6 +19,19 @@ const MISSING_LATER: f64 = 300.0;
 /// Caps of the random pauses after throttling and outages.
 const THROTTLED_CAP: f64 = 120.0;
 const OUTAGE_CAP: f64 = 300.0;
+
+/// When it makes sense to try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// The server asked for a pause, perhaps of this length.
+    Throttled(Option<Duration>),
+    /// A passing fault: after a short, growing pause.
+    Soon,
+    /// Somebody has to change something first.
+    NextPoll,
+    /// It cannot succeed with these settings.
+    Hopeless,
+}
 
 /// How a certificate fared in a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -30,6 +30,7 @@ pub mod console;
 mod der;
 pub mod dns;
 pub mod fault;
+pub mod handler_story;
 pub mod hostile;
 pub mod http;
 pub mod identity;
