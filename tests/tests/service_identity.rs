@@ -11,7 +11,7 @@ use tests::fault::{Fault, Scope, Times};
 use tests::http::{Response, Server};
 use tests::identity::{Expiry, Identity};
 use tests::imds::Trouble;
-use tests::story::{Story, observing, wait_for};
+use tests::story::{Story, each_in_a_world_of_its_own, observing, wait_for};
 use tests::wire::Wire;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -175,14 +175,13 @@ fn many_certificates_and_polls_share_one_token() {
 
 #[test]
 fn a_token_is_replaced_well_before_its_end() {
-    for expiry in [Expiry::Text, Expiry::Number] {
-        let story = Story::begin().unwrap();
+    each_in_a_world_of_its_own([Expiry::Text, Expiry::Number], |story, expiry| {
         story.put("web").unwrap();
         story.azure.machine(|machine| {
-            machine.token_lifetime = Duration::from_secs(304);
+            machine.token_lifetime = Duration::from_secs(20);
             machine.expiry = expiry;
         });
-        let service = story.run(&web(&story)).unwrap();
+        let service = story.run(&story.observing(&["web"])).unwrap();
         service.wait_for_log(SOON, "1 of 1 certificates installed", 1).unwrap();
         service.poll().unwrap();
         assert_eq!(story.azure.tokens_issued(), 1, "{expiry:?}: kept while it is fresh");
@@ -191,8 +190,11 @@ fn a_token_is_replaced_well_before_its_end() {
             (story.azure.tokens_issued() == 2).then_some(())
         })
         .unwrap();
+        let asked = story.azure.requests_to(Server::Imds);
+        let age = asked[1].at.duration_since(asked[0].at).unwrap();
+        assert!(age < Duration::from_secs(18), "{expiry:?}: {age:?}");
         assert!(story.azure.requests_to(Server::Vault).iter().all(|request| request.status == Some(200)));
-    }
+    });
 }
 
 #[test]

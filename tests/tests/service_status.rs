@@ -352,6 +352,25 @@ fn one_bad_certificate_among_fifty_stops_none_of_the_others_wherever_it_stands()
 }
 
 #[test]
+fn certificates_whose_connections_always_break_do_not_starve_the_others() {
+    let story = Story::begin().unwrap();
+    let broken = (1..=10).map(|number| format!("broken{number}"));
+    let names: Vec<String> = broken.chain(["a", "b", "c"].map(str::to_owned)).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for name in &names {
+        story.put(name).unwrap();
+        if name.starts_with("broken") {
+            story.azure.fault(Scope::secret("contoso", name), Wire::Close, Times::Always);
+        }
+    }
+    let service = story.run(&story.observing(&names)).unwrap();
+    for name in ["a", "b", "c"] {
+        service.wait_until(SOON, part_is(name, "success")).unwrap();
+    }
+    assert!(part_is("broken1", "error")(&service.reported()));
+}
+
+#[test]
 fn a_status_that_cannot_be_written_stops_nothing_and_is_written_when_it_can_be() {
     let story = Story::begin().unwrap();
     story.put("web").unwrap();
