@@ -3,14 +3,13 @@
 //! The agent runs this verb at every boot and at every goal state, also when nothing about this extension changed.
 //! Settings that are wrong never stop a service, and never replace good ones.
 
-use std::fs;
 use std::path::PathBuf;
 
 use anyhow::Result;
 use common::folders::Folders;
 use common::instance::Holder;
 use common::sequence::Sequence;
-use common::settings::{Clouds, LoadError, Settings};
+use common::settings::{Clouds, LoadError, Settings, read_bounded};
 use common::status::{CODE_SETTINGS, StatusFile};
 use jiff::Timestamp;
 
@@ -36,13 +35,13 @@ pub(crate) fn enable(deployment: &Deployment, state: &State) -> Result<String, F
 fn read(goal: &Goal<'_>) -> Result<Option<Vec<u8>>, LoadError> {
     let path = goal.sequence.settings_file(&goal.environment.config_folder);
     let name = path.display().to_string();
-    let bytes = fs::read(&path).map_err(|source| LoadError::Read { path: name.clone(), source })?;
+    let bytes = read_bounded(&path).map_err(|cause| LoadError::Read { path: name.clone(), cause })?;
     if bytes.is_empty() {
         return Ok(None);
     }
     match Settings::parse(&bytes, &Clouds::of_this_machine()?) {
         Ok(_) => Ok(Some(bytes)),
-        Err(source) => Err(LoadError::Settings { path: name, source }),
+        Err(cause) => Err(LoadError::Settings { path: name, cause }),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The daemon: the only place that waits, and the only one that saves the status.
 
+use std::collections::HashMap;
 use std::mem;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,7 +61,7 @@ impl Agent {
         let now = Instant::now();
         let phase = if settings.require_initial_sync { Phase::InitialSync } else { Phase::Polling };
         Self {
-            poller: Poller::new(settings.polling_interval, settings.certificates.len(), now, fastrand::Rng::new()),
+            poller: Poller::new(settings.polling_interval, &vaults(&settings), now, fastrand::Rng::new()),
             reports: untried(&settings),
             initial_sync: settings.require_initial_sync.then(|| InitialSync::new(now)),
             settings: Arc::new(settings),
@@ -77,22 +78,43 @@ impl Agent {
         let mut link = Link::new();
         loop {
             match self.poller.next(Instant::now()) {
-                Action::Wait(pause) => {
-                    let pause = if self.status_is_saved { pause } else { pause.min(STATUS_RETRY) };
-                    match events.recv_timeout(pause) {
-                        Ok(Event::Wakeup(Wakeup::Poll)) => self.poller.wake(Instant::now()),
-                        Ok(Event::Wakeup(Wakeup::Stop)) | Err(RecvTimeoutError::Disconnected) => return,
-                        Ok(Event::Finished(_)) => {}
-                        Err(RecvTimeoutError::Timeout) if !self.status_is_saved => self.save_status(),
-                        Err(RecvTimeoutError::Timeout) => {}
-                    }
-                }
+                Action::Wait(pause) => match events.recv_timeout(self.patience(pause)) {
+                    Ok(Event::Wakeup(Wakeup::Poll)) => self.poller.wake(Instant::now()),
+                    Ok(Event::Wakeup(Wakeup::Stop)) | Err(RecvTimeoutError::Disconnected) => return,
+                    Ok(Event::Finished(_)) => {}
+                    Err(RecvTimeoutError::Timeout) => self.look_at_the_clock(),
+                },
                 Action::Poll(due) => match self.poll(link, due, sender, events) {
                     Some(back) => link = back,
                     None => return,
                 },
             }
         }
+    }
+
+    /// A pause before the next pass is cut short where something else has to be done meanwhile.
+    fn patience(&self, pause: Duration) -> Duration {
+        let status = if self.status_is_saved { pause } else { STATUS_RETRY };
+        let sync = match &self.initial_sync {
+            Some(sync) if self.phase == Phase::InitialSync => sync.time_left(Instant::now()),
+            _ => pause,
+        };
+        pause.min(status).min(sync)
+    }
+
+    fn look_at_the_clock(&mut self) {
+        let is_over = |sync: &InitialSync| sync.time_left(Instant::now()).is_zero();
+        if self.phase == Phase::InitialSync && self.initial_sync.as_ref().is_some_and(is_over) {
+            self.give_up_initial_sync();
+            self.save_status();
+        } else if !self.status_is_saved {
+            self.save_status();
+        }
+    }
+
+    fn give_up_initial_sync(&mut self) {
+        error!("the initial sync did not complete; polling goes on");
+        self.phase = Phase::InitialSyncFailed;
     }
 
     /// One pass in a thread of its own, so that a signal is heard meanwhile; `None` when it is time to end.
@@ -187,8 +209,7 @@ impl Agent {
             self.initial_sync = None;
             self.phase = Phase::Polling;
         } else if used_up && self.phase == Phase::InitialSync {
-            error!("the initial sync did not complete; polling goes on");
-            self.phase = Phase::InitialSyncFailed;
+            self.give_up_initial_sync();
         }
     }
 
@@ -215,6 +236,18 @@ impl Agent {
 fn later(pause: Duration) -> Timestamp {
     let pause = SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX);
     Timestamp::now().checked_add(pause).unwrap_or(Timestamp::MAX)
+}
+
+/// A number for each certificate, the same for those of one vault.
+fn vaults(settings: &Settings) -> Vec<usize> {
+    let mut known = HashMap::new();
+    let certificates = settings.certificates.iter();
+    certificates
+        .map(|observed| {
+            let next = known.len();
+            *known.entry(observed.url.host()).or_insert(next)
+        })
+        .collect()
 }
 
 /// A channel for the loop and those who wake it.

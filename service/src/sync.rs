@@ -134,7 +134,7 @@ enum Dates {
     /// It may move, because the clock by which the version is not valid is wrong.
     Distrust(String),
     /// It stays with the version that it leads to.
-    Hold(String),
+    Hold(Installed, String),
 }
 
 impl Pass<'_> {
@@ -171,13 +171,22 @@ impl Pass<'_> {
         };
         warnings.extend(placed.warnings);
         let dates = self.judge_dates(observed, &placed.installed, &bundle)?;
-        let moved = !matches!(dates, Dates::Hold(_)) && self.store.point(observed, version)?;
-        if let Dates::Hold(remark) | Dates::Distrust(remark) = dates {
-            warnings.push(remark);
-        }
+        let done = match dates {
+            Dates::Hold(current, remark) => {
+                warnings.push(remark);
+                Done { installed: current, changed: false, warnings }
+            }
+            Dates::Fine | Dates::Distrust(_) => {
+                let moved = self.store.point(observed, version)?;
+                if let Dates::Distrust(remark) = dates {
+                    warnings.push(remark);
+                }
+                Done { installed: placed.installed, changed: written || moved, warnings }
+            }
+        };
         match placed.unreadable {
             Some(error) => Err(error.into()),
-            None => Ok(Done { installed: placed.installed, changed: written || moved, warnings }),
+            None => Ok(done),
         }
     }
 
@@ -239,10 +248,11 @@ impl Pass<'_> {
         } else {
             format!("expired {}", common::status::seconds(newest.not_after))
         };
-        Ok(Dates::Hold(format!(
+        let remark = format!(
             "the vault's newest version {} {why}: applications stay with {}, which is valid",
             newest.version, current.version
-        )))
+        );
+        Ok(Dates::Hold(current, remark))
     }
 
     fn take_down(&self, index: usize, observed: &ObservedCertificate, asked: bool, result: Result<Done, Error>) {

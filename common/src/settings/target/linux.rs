@@ -193,7 +193,7 @@ fn account(text: &str) -> Result<String, String> {
 }
 
 /// Folders that hold code, policy or the kernel's files: nothing that settings name may ever be written there.
-const REFUSED_TREES: [&str; 26] = [
+const REFUSED_TREES: [&str; 44] = [
     "/proc",
     "/sys",
     "/dev",
@@ -219,6 +219,24 @@ const REFUSED_TREES: [&str; 26] = [
     "/etc/akvvm",
     "/etc/default",
     "/etc/apt",
+    "/etc/udev",
+    "/etc/polkit-1",
+    "/etc/dbus-1",
+    "/etc/NetworkManager",
+    "/etc/init",
+    "/etc/kernel",
+    "/etc/selinux",
+    "/etc/xdg",
+    "/etc/skel",
+    "/etc/alternatives",
+    "/etc/network",
+    "/etc/initramfs-tools",
+    "/etc/dpkg",
+    "/etc/yum",
+    "/etc/dnf",
+    "/var/spool/cron",
+    "/var/lib/dpkg",
+    "/var/lib/rpm",
     "/var/lib/akvvm",
 ];
 
@@ -249,8 +267,13 @@ fn folder(text: &str) -> Result<Arc<Path>, String> {
     if let Some(tree) = tree {
         return refused(&format!("lies in {tree}, which belongs to the system"));
     }
-    if matches!(parts[..], [] | ["etc"] | ["var"] | ["home"])
-        || matches!(parts[..], ["etc", name, ..] if name.starts_with("cron"))
+    let is_policy = |name: &str| name.starts_with("cron") || name.ends_with(".d");
+    if matches!(
+        parts[..],
+        [] | ["etc" | "var" | "home" | "opt" | "srv" | "mnt" | "tmp"] | ["var", "lib" | "log" | "tmp"]
+    ) || matches!(parts[..], ["var", "lib", "waagent"])
+        || matches!(parts[..], ["etc", name, ..] if is_policy(name))
+        || parts.contains(&".ssh")
     {
         return refused("is a folder of the system");
     }
