@@ -169,7 +169,7 @@ impl Agent {
 
     /// What was known went with the pass that broke off; the next one finds out.
     fn begin_anew(&mut self, due: &[usize]) {
-        let verdict = Verdict { installed: true, retry: Some(Retry::Soon) };
+        let verdict = Verdict { installed: true, asked: true, retry: Some(Retry::Soon) };
         let verdicts = due.iter().map(|&index| (index, verdict)).collect();
         self.take_in(Passed { reports: untried(&self.settings), verdicts, identity: None });
     }
@@ -198,12 +198,12 @@ impl Agent {
         self.identity = identity.or(self.identity.take());
         self.advance(hopeless, now);
         let satisfied = self.satisfied();
+        self.save_status();
         info!(
             "{satisfied} of {} certificates installed, {changed} changed, next poll in {} s",
             self.reports.len(),
             self.poller.until_next_poll(now).as_secs()
         );
-        self.save_status();
         system::release_memory();
     }
 

@@ -38,6 +38,8 @@ pub(crate) enum Retry {
 /// How a certificate fared in a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Verdict {
+    /// Whether its turn came; a vault that was left alone was not asked for it.
+    pub(crate) asked: bool,
     /// Whether something usable is in place.
     pub(crate) installed: bool,
     /// How soon to try again; `None` when all is well.
@@ -72,7 +74,7 @@ struct Slot {
     paused_until: Option<Instant>,
     failures: u32,
     failing_since: Option<Instant>,
-    last_success: Option<Instant>,
+    last_asked: Option<Instant>,
 }
 
 impl Poller {
@@ -84,7 +86,7 @@ impl Poller {
             paused_until: None,
             failures: 0,
             failing_since: None,
-            last_success: None,
+            last_asked: None,
         };
         Self { interval, slots: vaults.iter().map(slot).collect(), next_poll: now, polled: false, random }
     }
@@ -106,8 +108,8 @@ impl Poller {
             _ => regular || slot.due <= now + TOGETHER,
         };
         let mut due: Vec<usize> = (0..self.slots.len()).filter(|&index| is_due(&self.slots[index])).collect();
-        // A vault that stops us half way must not starve those at the end of the list.
-        due.sort_by_key(|&index| self.slots[index].last_success);
+        // A pass that ends half way must not starve those at the end of the list, whatever became of those before.
+        due.sort_by_key(|&index| self.slots[index].last_asked);
         Action::Poll(due)
     }
 
@@ -123,10 +125,12 @@ impl Poller {
         for &(index, verdict) in verdicts {
             let next_poll = self.next_poll;
             let slot = &mut self.slots[index];
+            let last_asked = if verdict.asked { Some(now) } else { slot.last_asked };
             let Some(retry) = verdict.retry else {
-                *slot = Slot { due: next_poll, failures: 0, failing_since: None, last_success: Some(now), ..*slot };
+                *slot = Slot { due: next_poll, failures: 0, failing_since: None, last_asked, ..*slot };
                 continue;
             };
+            slot.last_asked = last_asked;
             let since = *slot.failing_since.get_or_insert(now);
             let end = pause(retry, verdict.installed, slot.failures, now - since, chance).map(|pause| now + pause);
             slot.due = end.map_or(next_poll, |end| end.min(next_poll));
@@ -215,14 +219,14 @@ mod tests {
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
-    const FINE: Verdict = Verdict { installed: true, retry: None };
+    const FINE: Verdict = Verdict { asked: true, installed: true, retry: None };
 
     fn missing(retry: Retry) -> Verdict {
-        Verdict { installed: false, retry: Some(retry) }
+        Verdict { asked: true, installed: false, retry: Some(retry) }
     }
 
     fn stale(retry: Retry) -> Verdict {
-        Verdict { installed: true, retry: Some(retry) }
+        Verdict { asked: true, installed: true, retry: Some(retry) }
     }
 
     /// Lets time pass until the next pass, answers it with `verdict` for all, and returns when it was and what was due.
@@ -408,7 +412,13 @@ mod tests {
     #[test]
     fn those_that_were_not_reached_come_first_at_the_next_poll() {
         let (mut poller, mut now) = poller(4, 2);
-        step(&mut poller, &mut now, |index| if index < 2 { FINE } else { stale(Retry::NextPoll) });
+        let stopped = Retry::NextPoll;
+        let verdict = |index| match index {
+            0 => FINE,
+            1 => stale(stopped),
+            _ => Verdict { asked: false, ..stale(stopped) },
+        };
+        step(&mut poller, &mut now, verdict);
         assert_eq!(step(&mut poller, &mut now, |_| FINE), [2, 3, 0, 1]);
     }
 

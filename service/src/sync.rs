@@ -147,6 +147,7 @@ impl Pass<'_> {
             let Some(index) = queue.take() else { return };
             let observed = &self.settings.certificates[index];
             let stopped = queue.stopped().clone();
+            let asked = stopped.is_none();
             let result = match stopped {
                 Some(error) => Err(error.into()),
                 None => {
@@ -154,7 +155,7 @@ impl Pass<'_> {
                 }
             };
             queue.learn(result.as_ref().err());
-            self.take_down(index, observed, result);
+            self.take_down(index, observed, asked, result);
             self.watch.done.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -258,7 +259,7 @@ impl Pass<'_> {
         Ok(Dates::Hold(current, remark))
     }
 
-    fn take_down(&self, index: usize, observed: &ObservedCertificate, result: Result<Done, Error>) {
+    fn take_down(&self, index: usize, observed: &ObservedCertificate, asked: bool, result: Result<Done, Error>) {
         // Read before the lock is taken: other certificates need not wait for the disk.
         let remaining = result.as_ref().is_err().then(|| self.remaining(observed)).flatten();
         let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
@@ -283,7 +284,7 @@ impl Pass<'_> {
                 (Report { state, warnings: before.warnings.clone() }, Some(error.retry()))
             }
         };
-        let verdict = Verdict { installed: report.installed().is_some(), retry };
+        let verdict = Verdict { asked, installed: report.installed().is_some(), retry };
         results.reports[index] = report;
         results.verdicts.push((index, verdict));
     }

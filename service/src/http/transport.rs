@@ -28,7 +28,7 @@ pub(crate) enum TransportError {
     Roots(String),
     #[error("the answer is larger than {0} bytes")]
     TooLarge(u64),
-    #[error("the answer is not HTTP ({0})")]
+    #[error("the answer cannot be read as HTTP ({0})")]
     Malformed(String),
 }
 
