@@ -64,7 +64,9 @@ impl InstanceLock {
         };
         let text = serde_json::to_vec(holder).map_err(|error| failed(error.into()))?;
         let file = lock.file();
-        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(&text)).map_err(failed)?;
+        // Not emptied first: ext4 brings a file that was emptied and written again to the disk at once, which takes time.
+        let written = file.rewind().and_then(|()| file.write_all(&text)).and_then(|()| file.set_len(text.len() as u64));
+        written.map_err(failed)?;
         Ok(Self { _lock: lock })
     }
 }

@@ -18,7 +18,8 @@ const LONGEST_LINE: usize = 2000;
 
 /// Sends log lines to `<folder>/<name>.log`, or to standard error without a folder.
 ///
-/// `RUST_LOG` chooses what is logged, `level` without it. A log that cannot be written never stops anything.
+/// `RUST_LOG` chooses what is logged, `level` without it; never more than `debug`, because the HTTP client's `trace` lines
+/// are the bytes of its connections, tokens and keys included. A log that cannot be written never stops anything.
 pub fn start(folder: Option<&Path>, name: &str, level: LevelFilter) {
     let mut builder = Builder::new();
     builder.filter_level(level).parse_default_env().format(|out, record| writeln!(out, "{}", line(record)));
@@ -27,6 +28,7 @@ pub fn start(folder: Option<&Path>, name: &str, level: LevelFilter) {
     }
     // A second start in one process keeps the first.
     let _ = builder.try_init();
+    log::set_max_level(log::max_level().min(LevelFilter::Debug));
 }
 
 fn line(record: &Record<'_>) -> String {

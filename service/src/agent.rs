@@ -14,8 +14,7 @@ use common::status::{Overview, Phase, StatusFile};
 use jiff::{SignedDuration, Timestamp};
 use log::{error, info, warn};
 
-use crate::error::Retry;
-use crate::schedule::{Action, InitialSync, Poller};
+use crate::schedule::{Action, InitialSync, Poller, Retry};
 use crate::sync::{Link, Passed, Watch};
 use crate::system;
 
@@ -158,12 +157,12 @@ impl Agent {
         self.identity = identity.or(self.identity.take());
         self.advance(hopeless, now);
         let satisfied = self.satisfied();
+        self.save_status();
         info!(
             "{satisfied} of {} certificates installed, {changed} changed, next poll in {} s",
             self.reports.len(),
             self.poller.until_next_poll(now).as_secs()
         );
-        self.save_status();
         system::release_memory();
     }
 

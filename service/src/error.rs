@@ -1,10 +1,9 @@
 //! Why a certificate could not be brought up to date, and the two questions that are asked of every cause: which code,
 //! and when to try again.
 
-use std::time::Duration;
-
 use crate::certificate::CertificateError;
 use crate::identity::IdentityError;
+use crate::schedule::Retry;
 use crate::store::StoreError;
 use crate::vault::VaultError;
 
@@ -22,19 +21,6 @@ pub(crate) enum Error {
     /// Not a fault of the machine or the vault but of this program; the other certificates go on.
     #[error("an internal error stopped this certificate; the log holds the details")]
     Internal,
-}
-
-/// When it makes sense to try again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Retry {
-    /// The server asked for a pause, perhaps of this length.
-    Throttled(Option<Duration>),
-    /// A passing fault: after a short, growing pause.
-    Soon,
-    /// Somebody has to change something first.
-    NextPoll,
-    /// It cannot succeed with these settings.
-    Hopeless,
 }
 
 impl Error {

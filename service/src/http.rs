@@ -3,6 +3,7 @@
 //! Both try once, follow no redirect, ask for no compression, and have a deadline and a cap for everything that they
 //! read. When to try again is the scheduler's to say.
 
+mod proxy;
 mod roots;
 mod tls;
 mod transport;
@@ -11,16 +12,15 @@ pub(crate) use roots::Roots;
 pub(crate) use transport::TransportError;
 
 use std::collections::HashMap;
-use std::env;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use ureq::Agent;
 use ureq::config::{AutoHeaderValue, Config, ConfigBuilder};
 use ureq::http::{HeaderMap, Uri};
 use ureq::typestate::AgentScope;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout, TcpConnector};
-use ureq::{Agent, Proxy};
 use zeroize::Zeroizing;
 
 use tls::TlsConnector;
@@ -58,7 +58,7 @@ pub(crate) fn metadata_agent() -> Agent {
 pub(crate) fn vault_agent(roots: &Roots, connections: usize) -> Result<Agent, TransportError> {
     let config = config()
         .https_only(true)
-        .proxy(proxy()?)
+        .proxy(proxy::of_environment()?)
         .max_idle_connections(connections)
         .max_idle_connections_per_host(connections)
         .max_idle_age(Duration::from_secs(60))
@@ -76,9 +76,15 @@ pub(crate) fn get(agent: &Agent, url: &str, headers: &[(&str, &str)]) -> Result<
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let mut response = request.call().map_err(TransportError::from)?;
-    let body = response.body_mut().with_config().limit(LARGEST_BODY).read_to_vec().map_err(TransportError::from)?;
+    let failed = |error| TransportError::of(error, is_proxied(agent, url));
+    let mut response = request.call().map_err(failed)?;
+    let body = response.body_mut().with_config().limit(LARGEST_BODY).read_to_vec().map_err(failed)?;
     Ok(Answer { status: response.status().as_u16(), headers: response.headers().clone(), body: Zeroizing::new(body) })
+}
+
+fn is_proxied(agent: &Agent, url: &str) -> bool {
+    let Some(proxy) = agent.config().proxy() else { return false };
+    url.parse().is_ok_and(|uri: Uri| !proxy.is_no_proxy(&uri))
 }
 
 fn config() -> ConfigBuilder<AgentScope> {
@@ -94,32 +100,6 @@ fn config() -> ConfigBuilder<AgentScope> {
         .max_response_header_size(LARGEST_HEADER)
         .input_buffer_size(BUFFER)
         .output_buffer_size(BUFFER)
-}
-
-/// The proxy of the environment: `HTTPS_PROXY` or `ALL_PROXY`, with `NO_PROXY`, in either case. ureq's own reading would
-/// also take `HTTP_PROXY`, which is not meant for https, and pass over a value that it does not understand.
-fn proxy() -> Result<Option<Proxy>, TransportError> {
-    let variable = |name: &str| {
-        [name.to_owned(), name.to_lowercase()]
-            .into_iter()
-            .find_map(|name| env::var(&name).ok().filter(|value| !value.trim().is_empty()).map(|value| (name, value)))
-    };
-    let Some((name, value)) = variable("HTTPS_PROXY").or_else(|| variable("ALL_PROXY")) else { return Ok(None) };
-    let refused = || TransportError::ProxySetting(name.clone());
-    let given = Proxy::new(value.trim()).map_err(|_| refused())?;
-    let mut builder = Proxy::builder(given.protocol()).host(given.host()).port(given.port());
-    if let Some(user) = given.username() {
-        builder = builder.username(user);
-    }
-    if let Some(password) = given.password() {
-        builder = builder.password(password);
-    }
-    if let Some((_, exceptions)) = variable("NO_PROXY") {
-        for exception in exceptions.split(',').map(str::trim).filter(|exception| !exception.is_empty()) {
-            builder = builder.no_proxy(exception);
-        }
-    }
-    builder.build().map(Some).map_err(|_| refused())
 }
 
 /// Looks a host up once per pass. ureq asks for every request, and starts a thread each time to keep its deadline.

@@ -2,7 +2,7 @@
 //!
 //! Wire contract: the instance metadata service's `/metadata/identity/oauth2/token`, api-version 2018-02-01.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -15,11 +15,13 @@ use serde::Deserialize;
 use ureq::Agent;
 use zeroize::Zeroizing;
 
-use crate::error::Retry;
 use crate::http::{self, Answer, TransportError};
+use crate::schedule::Retry;
 
-/// A token is replaced this long before its end.
+/// A token is replaced this long before its end, or when half of its life is over.
 const MARGIN: Duration = Duration::from_secs(300);
+/// A token whose end is unknown serves for one pass.
+const UNKNOWN: Duration = Duration::from_secs(60);
 /// No token of a managed identity is nearly this long.
 const LONGEST_TOKEN: usize = 12 * 1024;
 
@@ -95,7 +97,14 @@ struct Purpose {
 /// The tokens of this process.
 pub(crate) struct Tokens {
     agent: Agent,
-    known: Mutex<HashMap<Purpose, Result<Arc<Token>, IdentityError>>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    tokens: HashMap<Purpose, Result<Arc<Token>, IdentityError>>,
+    /// For what a token that a vault did not accept was replaced in this pass.
+    replaced: HashSet<Purpose>,
 }
 
 impl Tokens {
@@ -105,10 +114,13 @@ impl Tokens {
 
     /// Forgets failures: each pass asks again, once, however many certificates wait for the answer.
     pub(crate) fn begin_pass(&self) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, known| known.is_ok());
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.tokens.retain(|_, token| token.is_ok());
+        known.replaced.clear();
     }
 
-    /// A token of `identity` for `audience`. `refused` is one that a vault did not accept: it is not given again.
+    /// A token of `identity` for `audience`. `refused` is one that a vault did not accept: it is replaced once in a pass,
+    /// and given again after that, for a vault that accepts none must not cost a token for each of its certificates.
     ///
     /// # Errors
     /// The metadata service gave none.
@@ -121,17 +133,19 @@ impl Tokens {
         let purpose = Purpose { identity: identity.clone(), audience: audience.to_owned() };
         // Held while asking, so that all certificates of a pass wait for one answer.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        match known.get(&purpose) {
-            Some(Err(error)) => return Err(error.clone()),
-            Some(Ok(token))
-                if Instant::now() < token.refresh_at && !refused.is_some_and(|refused| Arc::ptr_eq(refused, token)) =>
-            {
+        match (known.tokens.get(&purpose), refused) {
+            (Some(Err(error)), _) => return Err(error.clone()),
+            (Some(Ok(token)), None) if Instant::now() < token.refresh_at => return Ok(Arc::clone(token)),
+            (Some(Ok(token)), Some(refused)) if !Arc::ptr_eq(refused, token) || known.replaced.contains(&purpose) => {
                 return Ok(Arc::clone(token));
             }
             _ => {}
         }
+        if refused.is_some() {
+            known.replaced.insert(purpose.clone());
+        }
         let token = self.request(identity, audience).map(Arc::new);
-        known.insert(purpose, token.clone());
+        known.tokens.insert(purpose, token.clone());
         token
     }
 
@@ -204,7 +218,7 @@ fn accepted(answer: &Answer, identity: &Identity) -> Result<Token, IdentityError
     Ok(Token { text: Zeroizing::new(text.to_owned()), client_id, refresh_at: Instant::now() + usable_for(&parsed) })
 }
 
-/// How long the token may be used; one whose end is unknown is used once.
+/// How long the token may be used.
 fn usable_for(answer: &TokenAnswer<'_>) -> Duration {
     let number = |value: &Option<serde_json::Value>| match value {
         Some(serde_json::Value::Number(number)) => number.as_u64(),
@@ -216,8 +230,8 @@ fn usable_for(answer: &TokenAnswer<'_>) -> Duration {
         number(&answer.expires_on)?.checked_sub(now)
     });
     // A hostile number must not overflow the clock; tokens live a day.
-    let left = Duration::from_secs(left.unwrap_or(0).min(7 * 24 * 3600));
-    left.saturating_sub(MARGIN)
+    let left = left.map_or(UNKNOWN, |seconds| Duration::from_secs(seconds.min(7 * 24 * 3600)));
+    left - MARGIN.min(left / 2)
 }
 
 fn claims(token: &str) -> Claims {
@@ -244,7 +258,12 @@ fn refusal(answer: &Answer, identity: &Identity) -> IdentityError {
         400 if description.contains("multiple user assigned identities") => IdentityError::Several,
         _ => {
             let text = [body.error, body.error_description].join(": ");
-            IdentityError::Refused { status, description: excerpt(text.trim_matches([':', ' '])) }
+            let description = match (text.trim_matches([':', ' ']), status) {
+                ("", 403) => "it said no more; does a guest proxy agent keep this program from it?".to_owned(),
+                ("", _) => "it said no more".to_owned(),
+                (text, _) => excerpt(text),
+            };
+            IdentityError::Refused { status, description }
         }
     }
 }

@@ -7,6 +7,7 @@ mod daemon;
 mod error;
 mod http;
 mod identity;
+mod queue;
 mod schedule;
 mod single_pass;
 mod store;
@@ -70,7 +71,7 @@ enum Command {
 
 #[derive(Args)]
 struct Places {
-    /// Where <number>.status goes [default: nowhere]
+    /// Where the status file `N.status` goes [default: nowhere]
     #[arg(long, value_name = "DIR")]
     status_folder: Option<PathBuf>,
     /// Where the lock of the running instance is

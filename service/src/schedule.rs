@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use crate::error::Retry;
-
 /// Tries that are due within this time of each other are one pass.
 const TOGETHER: Duration = Duration::from_secs(2);
 /// A certificate that was never installed: pauses of 2 s, growing by half up to this …
@@ -22,9 +20,24 @@ const MISSING_LATER: f64 = 300.0;
 const THROTTLED_CAP: f64 = 120.0;
 const OUTAGE_CAP: f64 = 300.0;
 
+/// When it makes sense to try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// The server asked for a pause, perhaps of this length.
+    Throttled(Option<Duration>),
+    /// A passing fault: after a short, growing pause.
+    Soon,
+    /// Somebody has to change something first.
+    NextPoll,
+    /// It cannot succeed with these settings.
+    Hopeless,
+}
+
 /// How a certificate fared in a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Verdict {
+    /// Whether its turn came; a vault that was left alone was not asked for it.
+    pub(crate) asked: bool,
     /// Whether something usable is in place.
     pub(crate) installed: bool,
     /// How soon to try again; `None` when all is well.
@@ -55,13 +68,13 @@ struct Slot {
     due: Instant,
     failures: u32,
     failing_since: Option<Instant>,
-    last_success: Option<Instant>,
+    last_asked: Option<Instant>,
 }
 
 impl Poller {
     /// Everything is due at once.
     pub(crate) fn new(interval: Duration, certificates: usize, now: Instant, random: Rng) -> Self {
-        let slot = Slot { due: now, failures: 0, failing_since: None, last_success: None };
+        let slot = Slot { due: now, failures: 0, failing_since: None, last_asked: None };
         Self { interval, slots: vec![slot; certificates], next_poll: now, polled: false, random }
     }
 
@@ -79,8 +92,8 @@ impl Poller {
         }
         let is_due = |slot: &Slot| regular || slot.due <= now + TOGETHER;
         let mut due: Vec<usize> = (0..self.slots.len()).filter(|&index| is_due(&self.slots[index])).collect();
-        // A vault that stops us half way must not starve those at the end of the list.
-        due.sort_by_key(|&index| self.slots[index].last_success);
+        // A pass that ends half way must not starve those at the end of the list, whatever became of those before.
+        due.sort_by_key(|&index| self.slots[index].last_asked);
         Action::Poll(due)
     }
 
@@ -95,10 +108,12 @@ impl Poller {
         for &(index, verdict) in verdicts {
             let next_poll = self.next_poll;
             let slot = &mut self.slots[index];
+            let last_asked = if verdict.asked { Some(now) } else { slot.last_asked };
             let Some(retry) = verdict.retry else {
-                *slot = Slot { due: next_poll, failures: 0, failing_since: None, last_success: Some(now) };
+                *slot = Slot { due: next_poll, failures: 0, failing_since: None, last_asked };
                 continue;
             };
+            slot.last_asked = last_asked;
             let since = *slot.failing_since.get_or_insert(now);
             slot.due = match pause(retry, verdict.installed, slot.failures, now - since, chance) {
                 Some(pause) => (now + pause).min(next_poll),
@@ -169,14 +184,14 @@ mod tests {
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
-    const FINE: Verdict = Verdict { installed: true, retry: None };
+    const FINE: Verdict = Verdict { asked: true, installed: true, retry: None };
 
     fn missing(retry: Retry) -> Verdict {
-        Verdict { installed: false, retry: Some(retry) }
+        Verdict { asked: true, installed: false, retry: Some(retry) }
     }
 
     fn stale(retry: Retry) -> Verdict {
-        Verdict { installed: true, retry: Some(retry) }
+        Verdict { asked: true, installed: true, retry: Some(retry) }
     }
 
     /// Lets time pass until the next pass, answers it with `verdict` for all, and returns when it was and what was due.
@@ -335,7 +350,12 @@ mod tests {
     fn those_that_were_not_reached_come_first_at_the_next_poll() {
         let (mut poller, mut now) = poller(4, 2);
         let stopped = Retry::Throttled(Some(HOUR * 2));
-        step(&mut poller, &mut now, |index| if index < 2 { FINE } else { missing(stopped) });
+        let verdict = |index| match index {
+            0 => FINE,
+            1 => missing(stopped),
+            _ => Verdict { asked: false, ..missing(stopped) },
+        };
+        step(&mut poller, &mut now, verdict);
         assert_eq!(step(&mut poller, &mut now, |_| FINE), [2, 3, 0, 1]);
     }
 

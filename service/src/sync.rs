@@ -1,9 +1,7 @@
 //! One pass: which certificates, over how many connections, and what became of each.
 //!
-//! Every connection belongs to one vault and takes that vault's certificates one after the other, so no connection is
-//! opened twice and a vault that asks for a pause stops its own queue only.
+//! The certificates wait in queues, one for each vault; a thread is a connection that works one off.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,15 +14,14 @@ use log::{debug, error, info, warn};
 use ureq::Agent;
 
 use crate::certificate::Certificate;
-use crate::error::{Error, Retry};
+use crate::error::Error;
 use crate::http::{self, Roots};
 use crate::identity::{Token, Tokens};
-use crate::schedule::Verdict;
-use crate::store::{Placed, Store, StoreError};
+use crate::queue::{self, Queue};
+use crate::schedule::{Retry, Verdict};
+use crate::store::Store;
 use crate::vault::{self, SecretBundle, VaultError};
 
-/// Requests under way at a time, over all vaults: more would serve one machine at the cost of the others.
-const CONNECTIONS: usize = 16;
 /// Clocks that differ by more than this are not trusted to tell whether a certificate is valid.
 const TRUSTED_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
@@ -65,20 +62,26 @@ impl Link {
         reports: Vec<Report>,
         watch: &Watch<'_>,
     ) -> Passed {
-        self.tokens.begin_pass();
-        let connections = connections(due.len());
-        let agent = self.vault_agent(connections);
-        let store = Store::open(&settings.certificates);
+        let connections = queue::connections(due.len());
+        let Self { tokens, roots } = self;
+        tokens.begin_pass();
+        let (agent, store) = thread::scope(|scope| {
+            // Most certificates of a machine have one identity: its token is on the way while roots and folders are read.
+            if let Some(first) = due.first().map(|&index| &settings.certificates[index]) {
+                scope.spawn(|| tokens.get(&first.identity, first.url.audience(), None));
+            }
+            (vault_agent(roots, connections), Store::open(&settings.certificates))
+        });
         let pass = Pass {
             settings,
-            tokens: &self.tokens,
+            tokens,
             agent,
             store,
             used: Mutex::default(),
             results: Mutex::new(Results { reports, verdicts: Vec::with_capacity(due.len()) }),
             watch,
         };
-        let lanes = lanes(settings, due, connections);
+        let lanes = queue::lanes(settings, due, connections);
         let next = AtomicUsize::new(0);
         thread::scope(|scope| {
             for _ in 0..connections {
@@ -91,63 +94,15 @@ impl Link {
         });
         pass.result()
     }
-
-    /// The client for this pass. Without roots no vault can be asked, which each certificate then reports.
-    fn vault_agent(&mut self, connections: usize) -> Result<Agent, http::TransportError> {
-        let roots = match self.roots.take() {
-            Some(roots) => roots.refreshed()?,
-            None => Roots::load()?,
-        };
-        http::vault_agent(self.roots.insert(roots), connections)
-    }
 }
 
-/// One connection serves two certificates at least: a handshake costs more than a request.
-fn connections(certificates: usize) -> usize {
-    certificates.div_ceil(2).min(CONNECTIONS)
-}
-
-/// The certificates of one vault that are due, shared by the connections to it.
-struct Queue {
-    certificates: Vec<usize>,
-    next: AtomicUsize,
-    /// The pause that the vault asked for; nothing more is asked of it in this pass.
-    throttled: Mutex<Option<VaultError>>,
-}
-
-impl Queue {
-    fn take(&self) -> Option<usize> {
-        self.certificates.get(self.next.fetch_add(1, Ordering::Relaxed)).copied()
-    }
-}
-
-/// Shares `connections` out among the vaults by their number of certificates, at least one each: an entry is a connection,
-/// and connections to one vault share its queue. The largest remainder gets the next one.
-fn lanes(settings: &Settings, due: &[usize], connections: usize) -> Vec<Arc<Queue>> {
-    let mut vaults: Vec<(&str, Vec<usize>)> = Vec::new();
-    let mut positions: HashMap<&str, usize> = HashMap::new();
-    for &index in due {
-        let host = settings.certificates[index].url.host();
-        let position = *positions.entry(host).or_insert_with(|| {
-            vaults.push((host, Vec::new()));
-            vaults.len() - 1
-        });
-        vaults[position].1.push(index);
-    }
-    let mut lanes: Vec<(Arc<Queue>, usize)> = vaults
-        .into_iter()
-        .map(|(_, certificates)| {
-            let queue = Queue { certificates, next: AtomicUsize::new(0), throttled: Mutex::default() };
-            (Arc::new(queue), 1)
-        })
-        .collect();
-    for _ in lanes.len()..connections {
-        let neediest = lanes.iter_mut().max_by_key(|(queue, share)| queue.certificates.len() / *share);
-        if let Some((_, share)) = neediest {
-            *share += 1;
-        }
-    }
-    lanes.into_iter().flat_map(|(queue, share)| std::iter::repeat_n(queue, share)).collect()
+/// The client for this pass. Without roots no vault can be asked, which each certificate then reports.
+fn vault_agent(known: &mut Option<Roots>, connections: usize) -> Result<Agent, http::TransportError> {
+    let roots = match known.take() {
+        Some(roots) => roots.refreshed()?,
+        None => Roots::load()?,
+    };
+    http::vault_agent(known.insert(roots), connections)
 }
 
 struct Pass<'a> {
@@ -172,22 +127,31 @@ struct Done {
     warnings: Vec<String>,
 }
 
+/// What the dates of the newest version say about the link.
+enum Dates {
+    /// It may move.
+    Fine,
+    /// It may move, because the clock by which the version is not valid is wrong.
+    Distrust(String),
+    /// It stays with the version that it leads to.
+    Hold(String),
+}
+
 impl Pass<'_> {
     fn work_off(&self, queue: &Queue) {
         while !self.watch.stop.load(Ordering::Relaxed) {
             let Some(index) = queue.take() else { return };
             let observed = &self.settings.certificates[index];
-            let throttled = queue.throttled.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let result = match throttled {
+            let stopped = queue.stopped().clone();
+            let asked = stopped.is_none();
+            let result = match stopped {
                 Some(error) => Err(error.into()),
                 None => {
                     catch_unwind(AssertUnwindSafe(|| self.bring_up_to_date(observed))).unwrap_or(Err(Error::Internal))
                 }
             };
-            if let Err(Error::Vault(error @ VaultError::Throttled { .. })) = &result {
-                *queue.throttled.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
-            }
-            self.take_down(index, observed, result);
+            queue.learn(result.as_ref().err());
+            self.take_down(index, observed, asked, result);
             self.watch.done.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -196,33 +160,22 @@ impl Pass<'_> {
         let bundle = self.fetch(observed)?;
         let version = bundle.version();
         let mut warnings = Vec::new();
-        let found = self.store.find(observed, version).transpose();
-        let written = found.is_none();
-        let placed = match found {
-            Some(result) => result,
+        let (placed, written) = match self.store.find(observed, version)? {
+            Some(placed) => (placed, false),
             None => {
                 let content = bundle.content(&observed.url)?;
                 let certificate = Certificate::decode(&content.value, content.content_type.as_deref())?;
                 warnings.extend_from_slice(certificate.warnings());
-                self.store.write(observed, version, &certificate)
+                (self.store.write(observed, version, &certificate)?, true)
             }
-        };
-        // Where nobody but root can be let in, root's applications still get the certificate.
-        let (placed, failed) = match placed {
-            Err(StoreError::AclUnsupported { path, placed }) => {
-                (Placed::clone(&placed), Some(StoreError::AclUnsupported { path, placed }))
-            }
-            placed => (placed?, None),
         };
         warnings.extend(placed.warnings);
-        let moved = match self.reason_to_hold_the_link(observed, &placed.installed, &bundle)? {
-            Some(reason) => {
-                warnings.push(reason);
-                false
-            }
-            None => self.store.point(observed, version)?,
-        };
-        match failed {
+        let dates = self.judge_dates(observed, &placed.installed, &bundle)?;
+        let moved = !matches!(dates, Dates::Hold(_)) && self.store.point(observed, version)?;
+        if let Dates::Hold(remark) | Dates::Distrust(remark) = dates {
+            warnings.push(remark);
+        }
+        match placed.unreadable {
             Some(error) => Err(error.into()),
             None => Ok(Done { installed: placed.installed, changed: written || moved, warnings }),
         }
@@ -238,6 +191,9 @@ impl Pass<'_> {
         match vault::secret(agent, &observed.url, &token) {
             Err(error) if error.is_stale_token() => {
                 let fresh = self.token(observed, Some(&token))?;
+                if Arc::ptr_eq(&fresh, &token) {
+                    return Err(error.into());
+                }
                 Ok(vault::secret(agent, &observed.url, &fresh)?)
             }
             result => Ok(result?),
@@ -258,33 +214,38 @@ impl Pass<'_> {
     }
 
     /// A version that is not valid now must not replace one that is, unless it is our clock that is wrong.
-    fn reason_to_hold_the_link(
+    fn judge_dates(
         &self,
         observed: &ObservedCertificate,
         newest: &Installed,
         bundle: &SecretBundle,
-    ) -> Result<Option<String>, Error> {
+    ) -> Result<Dates, Error> {
         let now = Timestamp::now();
-        if newest.is_valid(now) {
-            return Ok(None);
+        let Some(skew) = bundle.clock_skew().filter(|_| !newest.is_valid(now)) else { return Ok(Dates::Fine) };
+        if skew.abs() > TRUSTED_SKEW {
+            let seconds = skew.abs().as_secs();
+            let side = if skew.is_positive() { "behind" } else { "ahead of" };
+            return Ok(Dates::Distrust(format!(
+                "this machine's clock is {seconds} s {side} the vault's: set it; until then the newest version is used, \
+                 although it is not valid by this clock"
+            )));
         }
-        let Some(current) = self.store.current(observed)? else { return Ok(None) };
-        let clock_is_right = bundle.clock_skew().is_some_and(|skew| skew.abs() <= TRUSTED_SKEW);
-        if current.version == newest.version || !current.is_valid(now) || !clock_is_right {
-            return Ok(None);
+        let Some(current) = self.store.current(observed)? else { return Ok(Dates::Fine) };
+        if current.version == newest.version || !current.is_valid(now) {
+            return Ok(Dates::Fine);
         }
         let why = if now < newest.not_before {
             format!("is not valid before {}", common::status::seconds(newest.not_before))
         } else {
             format!("expired {}", common::status::seconds(newest.not_after))
         };
-        Ok(Some(format!(
+        Ok(Dates::Hold(format!(
             "the vault's newest version {} {why}: applications stay with {}, which is valid",
             newest.version, current.version
         )))
     }
 
-    fn take_down(&self, index: usize, observed: &ObservedCertificate, result: Result<Done, Error>) {
+    fn take_down(&self, index: usize, observed: &ObservedCertificate, asked: bool, result: Result<Done, Error>) {
         // Read before the lock is taken: other certificates need not wait for the disk.
         let remaining = result.as_ref().is_err().then(|| self.remaining(observed)).flatten();
         let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
@@ -309,7 +270,7 @@ impl Pass<'_> {
                 (Report { state, warnings: before.warnings.clone() }, Some(error.retry()))
             }
         };
-        let verdict = Verdict { installed: report.installed().is_some(), retry };
+        let verdict = Verdict { asked, installed: report.installed().is_some(), retry };
         results.reports[index] = report;
         results.verdicts.push((index, verdict));
     }
@@ -344,60 +305,5 @@ fn log_once(before: Option<&Problem>, now: &Problem, error: &Error) {
         && let Some(detail) = refusal.detail()
     {
         warn!("the vault says: {detail}");
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use common::settings::Clouds;
-
-    fn settings(vaults: &[(&str, usize)]) -> Settings {
-        let urls: Vec<String> = vaults
-            .iter()
-            .flat_map(|(vault, count)| {
-                (0..*count).map(move |n| format!("\"https://{vault}.vault.azure.net/secrets/c{n}\""))
-            })
-            .collect();
-        let json = format!(r#"{{"secretsManagementSettings": {{"observedCertificates": [{}]}}}}"#, urls.join(","));
-        Settings::parse(json.as_bytes(), &Clouds::built_in()).unwrap()
-    }
-
-    fn shares(vaults: &[(&str, usize)]) -> Vec<usize> {
-        let settings = settings(vaults);
-        let due: Vec<usize> = (0..settings.certificates.len()).collect();
-        let lanes = lanes(&settings, &due, connections(due.len()));
-        let mut shares: Vec<(*const Queue, usize)> = Vec::new();
-        for lane in &lanes {
-            match shares.iter_mut().find(|(queue, _)| *queue == Arc::as_ptr(lane)) {
-                Some((_, share)) => *share += 1,
-                None => shares.push((Arc::as_ptr(lane), 1)),
-            }
-        }
-        shares.into_iter().map(|(_, share)| share).collect()
-    }
-
-    #[test]
-    fn opens_one_connection_for_two_certificates_up_to_sixteen() {
-        for (certificates, wanted) in [(1, 1), (2, 1), (3, 2), (20, 10), (32, 16), (5000, 16)] {
-            assert_eq!(shares(&[("contoso", certificates)]), [wanted], "{certificates}");
-        }
-    }
-
-    #[test]
-    fn shares_connections_out_among_vaults() {
-        assert_eq!(shares(&[("aaa", 100), ("bbb", 100)]), [8, 8]);
-        assert_eq!(shares(&[("aaa", 300), ("bbb", 100)]), [12, 4]);
-        assert_eq!(shares(&[("aaa", 1), ("bbb", 1), ("ccc", 1)]), [1, 1, 1]);
-    }
-
-    #[test]
-    fn every_certificate_is_in_exactly_one_queue() {
-        let settings = settings(&[("aaa", 7), ("bbb", 3)]);
-        let lanes = lanes(&settings, &[9, 0, 4, 7], 2);
-        let mut taken: Vec<usize> = lanes.iter().flat_map(|lane| std::iter::from_fn(|| lane.take())).collect();
-        taken.sort_unstable();
-        assert_eq!(taken, [0, 4, 7, 9]);
     }
 }

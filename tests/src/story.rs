@@ -134,6 +134,13 @@ impl Story {
         self.azure.url("contoso", name)
     }
 
+    /// Public settings that observe these secrets of the vault `contoso`.
+    #[must_use]
+    pub fn observing(&self, names: &[&str]) -> Value {
+        let urls: Vec<Value> = names.iter().map(|name| json!(self.url(name))).collect();
+        observing(&urls)
+    }
+
     /// Writes `document` as `0.settings`.
     pub fn write_settings(&self, document: &Value) -> Result<PathBuf> {
         self.write_file("0.settings", &serde_json::to_vec(document)?)
@@ -180,7 +187,7 @@ impl Story {
         Ok(Synced { result: result.with_context(|| format!("{finished:?}"))?, finished })
     }
 
-    /// Starts `run --status-folder` with these settings.
+    /// Starts `run --status-folder` with these settings; an older status is taken away before.
     pub fn run(&self, document: &Value) -> Result<Service> {
         self.run_with(document, &[])
     }
@@ -190,14 +197,32 @@ impl Story {
         let settings = self.write_settings(document)?;
         let mut command = self.service(&["run", &settings.to_string_lossy(), "--status-folder"])?;
         command.arg(self.status_folder()).envs(environment.iter().copied());
-        let log = self.folder().join("service.log");
+        let (log, status) = (self.folder().join("service.log"), self.status_folder().join("0.status"));
+        if status.exists() {
+            fs::remove_file(&status)?;
+        }
         let (file, copy) = {
             let file = fs::OpenOptions::new().append(true).create(true).open(&log)?;
             (file.try_clone()?, file)
         };
         let child = command.stdout(file).stderr(copy).spawn().context("cannot start the service")?;
-        Ok(Service { child, log, status: self.status_folder().join("0.status") })
+        Ok(Service { child, log, status })
     }
+}
+
+/// Tells one story for each of `cases` at the same time, because a thread can enter a few worlds only.
+///
+/// # Panics
+/// When one of them does.
+#[allow(clippy::panic, clippy::unwrap_used)]
+pub fn each_in_a_world_of_its_own<C: Send>(cases: impl IntoIterator<Item = C>, tell: impl Fn(&Story, C) + Sync) {
+    thread::scope(|scope| {
+        let threads: Vec<_> =
+            cases.into_iter().map(|case| scope.spawn(|| tell(&Story::begin().unwrap(), case))).collect();
+        for thread in threads {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
+    });
 }
 
 /// Public settings that observe these URLs (or objects) with the system-assigned identity.

@@ -10,13 +10,15 @@ use rustls::CertificateError as Tls;
 pub(crate) enum TransportError {
     #[error("its name cannot be resolved: check the spelling, the network's DNS, and private DNS zones")]
     UnknownHost,
-    #[error("no answer in time ({0}): check routes, firewalls and HTTPS_PROXY")]
+    #[error("no answer in time ({0}): check routes, firewalls and proxies")]
     Timeout(String),
-    #[error("no connection ({0}): check routes, firewalls and HTTPS_PROXY")]
+    #[error("the connection failed ({0}): check routes, firewalls and proxies")]
     Connection(String),
-    #[error("{0} is not the address of a proxy: write http://HOST:PORT")]
+    #[error("{0} is not the address of an HTTP proxy: write http://HOST:PORT")]
     ProxySetting(String),
-    #[error("the proxy refused the connection ({0})")]
+    #[error(
+        "no way through the proxy ({0}): check HTTPS_PROXY (http://[USER:PASSWORD@]HOST:PORT), and that the proxy lets this host through"
+    )]
     Proxy(String),
     #[error("its TLS certificate was refused ({0})")]
     Certificate(String),
@@ -26,8 +28,20 @@ pub(crate) enum TransportError {
     Roots(String),
     #[error("the answer is larger than {0} bytes")]
     TooLarge(u64),
-    #[error("the answer is not HTTP ({0})")]
+    #[error("the answer cannot be read as HTTP ({0})")]
     Malformed(String),
+}
+
+impl TransportError {
+    /// What an error of ureq means; `proxied` when a proxy was between.
+    pub(super) fn of(error: ureq::Error, proxied: bool) -> Self {
+        match Self::from(error) {
+            // The only name that is looked up then is the proxy's, and the only connection goes to it.
+            Self::UnknownHost if proxied => Self::Proxy("its name cannot be resolved".to_owned()),
+            Self::Connection(reason) if proxied => Self::Proxy(reason),
+            other => other,
+        }
+    }
 }
 
 impl From<ureq::Error> for TransportError {

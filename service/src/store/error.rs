@@ -3,10 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::Placed;
-
 /// A failure of one certificate's place. Each message names the path, the cause and the next step.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum StoreError {
     /// Something that is not ours stands where our file, link or folder belongs. It was left untouched.
     #[error("{}: {found}, which this service did not put there and leaves untouched: move it away or choose another folder or link name", path.display())]
@@ -37,8 +35,6 @@ pub(crate) enum StoreError {
     AclUnsupported {
         /// The file.
         path: PathBuf,
-        /// What is in place; the link may point to it.
-        placed: Box<Placed>,
     },
     /// The certificate could not be turned into text, for want of memory.
     #[error("{}: cannot write the certificate as PEM: {reason}; the next poll tries again", path.display())]

@@ -18,4 +18,6 @@ pub(crate) struct Placed {
     pub(crate) installed: Installed,
     /// What a person should look at although it is in place, such as an account that does not exist.
     pub(crate) warnings: Vec<String>,
+    /// Why the accounts in `acls` cannot read it although it is in place.
+    pub(crate) unreadable: Option<StoreError>,
 }

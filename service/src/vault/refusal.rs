@@ -6,8 +6,8 @@ use common::settings::SecretUrl;
 use common::text::{bounded, excerpt};
 use serde::Deserialize;
 
-use crate::error::Retry;
 use crate::http::{self, Answer, TransportError};
+use crate::schedule::Retry;
 
 /// How much of the vault's own text the local log keeps.
 const LONGEST_TEXT: usize = 1500;
@@ -25,8 +25,8 @@ pub(crate) enum VaultError {
         /// The vault's own words, with object ids and addresses: for the local log only.
         text: String,
     },
-    #[error("{url}: the vault limits the number of requests (HTTP 429): its other certificates wait as well")]
-    Throttled { url: String, retry_after: Option<Duration> },
+    #[error("{host}: the vault limits the number of requests (HTTP 429): all its certificates wait")]
+    Throttled { host: String, retry_after: Option<Duration> },
     #[error("{url}: the vault is not available (HTTP {status})")]
     Unavailable { url: String, status: u16, retry_after: Option<Duration> },
     #[error(
@@ -109,7 +109,7 @@ impl Reason {
                 "there is no such secret: check the name, and whether the certificate was deleted (it can be recovered)"
             }
             Self::Unauthorized => {
-                "the vault did not accept the identity's token twice: is the vault in another tenant?"
+                "the vault accepted neither the identity's token nor a fresh one: is the vault in another tenant?"
             }
             Self::BadParameter => "the vault did not understand the request: check the name in the URL",
             Self::Other(_) => "the local log holds the vault's own text",
@@ -144,7 +144,7 @@ pub(super) fn of(answer: &Answer, url: &SecretUrl) -> VaultError {
     let Envelope { error } = serde_json::from_slice(&answer.body).unwrap_or_default();
     match status {
         300..=399 => return VaultError::Redirected { url: named, status },
-        429 => return VaultError::Throttled { url: named, retry_after: http::retry_after(answer) },
+        429 => return VaultError::Throttled { host: url.host().to_owned(), retry_after: http::retry_after(answer) },
         408 | 500..=599 => {
             return VaultError::Unavailable { url: named, status, retry_after: http::retry_after(answer) };
         }

@@ -72,7 +72,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// As for [`Store::current`]; and [`StoreError::AclUnsupported`], with what is in place.
+    /// As for [`Store::current`].
     pub(crate) fn find(&self, observed: &ObservedCertificate, version: &Version) -> Result<Option<Placed>, StoreError> {
         let folder = self.folder(observed)?;
         let name = file_name(observed, version);
@@ -85,15 +85,15 @@ impl Store {
             warnings.push(shared(&path));
         }
         let access = kept.put_right(&grants).map_err(failed("change the permissions", &path))?;
-        let placed = Placed { installed: facts.installed(version), warnings };
+        let placed = |unreadable| Placed { installed: facts.installed(version), warnings, unreadable };
         match access {
-            Access::Right => Ok(Some(placed)),
+            Access::Right => Ok(Some(placed(None))),
             Access::Repaired => {
                 log::info!("{}: permissions put right", path.display());
-                Ok(Some(placed))
+                Ok(Some(placed(None)))
             }
             Access::Unsure => Ok(None),
-            Access::Unsupported => Err(StoreError::AclUnsupported { path, placed: Box::new(placed) }),
+            Access::Unsupported => Ok(Some(placed(Some(StoreError::AclUnsupported { path })))),
         }
     }
 
@@ -124,15 +124,12 @@ impl Store {
             |cause: CertificateError| StoreError::Encode { path: path.clone(), reason: cause.to_string() };
         let pem = certificate.to_pem().map_err(encode_failed)?;
         let facts = Facts::of(certificate);
-        let placed = Placed { installed: facts.clone().installed(version), warnings };
+        let installed = facts.clone().installed(version);
         let contents = Contents { pem: &pem, facts, wanted: &grants, previous: previous.as_ref() };
         let is_supported = new_file::write(&folder.directory, &name, contents)?;
         log::info!("{}: {}", path.display(), if previous.is_some() { "written anew" } else { "installed" });
-        if is_supported || grants.is_empty() {
-            Ok(placed)
-        } else {
-            Err(StoreError::AclUnsupported { path, placed: Box::new(placed) })
-        }
+        let unreadable = (!is_supported && !grants.is_empty()).then_some(StoreError::AclUnsupported { path });
+        Ok(Placed { installed, warnings, unreadable })
     }
 
     /// Lets the link point to this version, which is in place, by one rename. `false` when it did already. The links

@@ -100,22 +100,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn ask(name: &Acl) -> Result<Answer, Errno> {
     match name {
         Acl::User(name) => {
-            let user = match found(User::from_name(name))? {
-                Some(user) => Some(user),
-                None => match id(name) {
-                    Some(id) => match found(User::from_uid(Uid::from_raw(id)))? {
-                        Some(user) => Some(user),
-                        None => {
-                            let subject = Subject { user: Some(id), groups: Vec::new() };
-                            return Ok(Answer::Known { holder: Holder::User(id), subject });
-                        }
-                    },
-                    None => None,
-                },
+            let (id, user) = match (found(User::from_name(name))?, id(name)) {
+                (Some(user), _) => (user.uid.as_raw(), Some(user)),
+                (None, Some(id)) => (id, found(User::from_uid(Uid::from_raw(id)))?),
+                (None, None) => return Ok(Answer::Unknown),
             };
-            let Some(user) = user else { return Ok(Answer::Unknown) };
-            let id = user.uid.as_raw();
-            let groups = groups(&user)?;
+            let groups = match user {
+                Some(user) => groups(&user)?,
+                None => Vec::new(),
+            };
             Ok(Answer::Known { holder: Holder::User(id), subject: Subject { user: Some(id), groups } })
         }
         Acl::Group(name) => {

@@ -75,3 +75,30 @@ fn refuse_if_open(file: &std::fs::File, path: &Path) -> Result<(), StoreError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use std::fs::{File, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn no_key_is_written_to_a_file_that_others_can_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let file = File::create(&path).unwrap();
+        for (mode, is_refused) in [(0o600, false), (0o400, false), (0o755, true), (0o604, true), (0o640, true)] {
+            file.set_permissions(Permissions::from_mode(mode)).unwrap();
+            let result = refuse_if_open(&file, &path);
+            assert_eq!(matches!(result, Err(StoreError::NotPrivate { .. })), is_refused, "{mode:o}");
+        }
+        if geteuid().is_root() {
+            file.set_permissions(Permissions::from_mode(0o600)).unwrap();
+            std::os::unix::fs::fchown(&file, Some(65_534), None).unwrap();
+            let Err(error) = refuse_if_open(&file, &path) else { panic!("not refused") };
+            assert!(error.to_string().contains("belongs to user 65534"), "{error}");
+        }
+    }
+}

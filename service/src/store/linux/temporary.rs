@@ -4,6 +4,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::iter::repeat_with;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, mkdirat, openat, renameat, statat, symlinkat, unlinkat};
@@ -48,10 +49,7 @@ impl<'a> Temporary<'a> {
         let made = Self { folder, name, is_directory: true };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = retry_on_intr(|| openat(&folder.fd, &made.name, flags, Mode::empty()))?;
-        let is_ours = retry_on_intr(|| fstat(&fd))?.st_uid == geteuid().as_raw();
-        let entries = retry_on_intr(|| Dir::read_from(&fd))?;
-        let is_empty = entries.into_iter().all(|entry| entry.is_ok_and(|entry| is_dot(entry.file_name().to_bytes())));
-        if !is_ours || !is_empty {
+        if !is_new(&fd)? {
             return Err(Errno::STALE);
         }
         let path = folder.path.join(&made.name);
@@ -120,6 +118,30 @@ fn is_temporary(name: &[u8]) -> bool {
     })
 }
 
-fn is_dot(name: &[u8]) -> bool {
-    matches!(name, b"." | b"..")
+/// Whether a directory can be the one that we just created: ours and empty.
+fn is_new(directory: &OwnedFd) -> Result<bool, Errno> {
+    let is_ours = retry_on_intr(|| fstat(directory))?.st_uid == geteuid().as_raw();
+    let entries = retry_on_intr(|| Dir::read_from(directory))?;
+    let is_dot = |name: &[u8]| matches!(name, b"." | b"..");
+    Ok(is_ours && entries.into_iter().all(|entry| entry.is_ok_and(|entry| is_dot(entry.file_name().to_bytes()))))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn only_an_empty_directory_of_ours_passes_for_a_new_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let opened = || OwnedFd::from(File::open(directory.path()).unwrap());
+        assert_eq!(is_new(&opened()), Ok(true));
+        std::fs::write(directory.path().join("something"), "").unwrap();
+        assert_eq!(is_new(&opened()), Ok(false));
+        std::fs::remove_file(directory.path().join("something")).unwrap();
+        if geteuid().is_root() {
+            std::os::unix::fs::chown(directory.path(), Some(61_001), None).unwrap();
+            assert_eq!(is_new(&opened()), Ok(false));
+        }
+    }
 }

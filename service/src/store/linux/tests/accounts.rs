@@ -45,9 +45,20 @@ fn a_later_pass_lets_new_accounts_in_and_takes_our_own_grants_away() {
     assert!(!may_read(&world, ALICE) && may_read(&world, BOB));
     find(&world.observed(&[]), NEW).unwrap().unwrap();
     assert!(!may_read(&world, BOB) && may_read(&world, STAFF), "the administrator's grant is not ours to take");
+    setfacl(&format!("u:{BOB}:r"), &file(&world, NEW));
     let before = state(&world.store());
     find(&world.observed(&[]), NEW).unwrap().unwrap();
-    assert_eq!(state(&world.store()), before);
+    assert_eq!(state(&world.store()), before, "nor is the one that he gives after we took ours");
+}
+
+#[test]
+fn root_needs_no_entry() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let placed = install(&world.observed(&[Acl::User("root".into()), user(0)]), NEW);
+    assert_eq!((placed.warnings.len(), mode(&file(&world, NEW)), mode(&world.store())), (0, 0o600, 0o700));
 }
 
 #[test]

@@ -397,20 +397,6 @@ fn sync_writes_a_status_where_it_is_told_to() {
 }
 
 #[test]
-fn sync_beside_a_running_service_waits_and_then_names_its_process() {
-    let story = Story::begin().unwrap();
-    story.put("web").unwrap();
-    let service = story.run(&with(json!({}))).unwrap();
-    service.wait_for_log(std::time::Duration::from_secs(20), "1 of 1 certificates installed", 1).unwrap();
-    let settings = story.folder().join("0.settings");
-    let finished = finish(&mut story.service(&["sync", settings.to_str().unwrap()]).unwrap()).unwrap();
-    assert_eq!(finished.code, Some(1));
-    assert!(finished.errors.contains(&format!("process {}", service.id())), "{finished:?}");
-    assert!((60..70).contains(&finished.took.as_secs()), "{finished:?}");
-    assert_eq!(finished.output, "");
-}
-
-#[test]
 fn progress_is_shown_on_a_terminal_and_only_when_it_takes_long() {
     use tests::fault::{Scope, Times};
     use tests::wire::Wire;

@@ -1,0 +1,62 @@
+//! How long the service waits: the stories that take a minute, together, so that they wait at the same time.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::time::Duration;
+
+use tests::fault::{Scope, Times};
+use tests::story::{Story, finish};
+use tests::wire::Wire;
+
+#[test]
+fn a_sync_beside_a_running_service_waits_and_then_names_its_process() {
+    let story = Story::begin().unwrap();
+    story.put("web").unwrap();
+    let service = story.run(&story.observing(&["web"])).unwrap();
+    service.wait_for_log(Duration::from_secs(30), "1 of 1 certificates installed", 1).unwrap();
+    let settings = story.folder().join("0.settings");
+    let finished = finish(&mut story.service(&["sync", settings.to_str().unwrap()]).unwrap()).unwrap();
+    assert_eq!(finished.code, Some(1));
+    assert!(finished.errors.contains(&format!("process {}", service.id())), "{finished:?}");
+    assert!((60..70).contains(&finished.took.as_secs()), "{finished:?}");
+    assert_eq!(finished.output, "");
+}
+
+#[test]
+fn a_metadata_service_that_hangs_is_given_up_after_its_deadline() {
+    let story = Story::begin().unwrap();
+    story.put("web").unwrap();
+    story.put("api").unwrap();
+    story.azure.fault(Scope::Imds, Wire::Hang, Times::Always);
+    let synced = story.sync(&story.observing(&["web", "api"])).unwrap();
+    let (code, message) = synced.error(1).unwrap();
+    assert_eq!(code, 20);
+    assert!(message.contains("169.254.169.254") && message.contains("no answer in time"), "{message}");
+    assert!(synced.finished.took < Duration::from_secs(35), "once for all certificates: {:?}", synced.finished.took);
+}
+
+#[test]
+fn an_answer_that_never_ends_is_given_up_after_half_a_minute() {
+    let story = Story::begin().unwrap();
+    // Three connections: two wait for the first two that do not end, the third one serves the others before its own.
+    let names = ["hang", "a", "drip", "b", "c", "long"];
+    for name in names {
+        story.put(name).unwrap();
+    }
+    let fault = |name: &str, manner: Wire| story.azure.fault(Scope::secret("contoso", name), manner, Times::Always);
+    fault("hang", Wire::Hang);
+    fault("drip", Wire::Drip(Duration::from_millis(100)));
+    fault("long", Wire::LongLength(100));
+    let synced = story.sync(&story.observing(&names)).unwrap();
+    for (index, name) in names.iter().enumerate() {
+        if name.len() == 1 {
+            synced.place(index).unwrap();
+            continue;
+        }
+        let (code, message) = synced.error(index).unwrap();
+        assert_eq!(code, 30, "{name}: {message}");
+        assert!(message.starts_with("contoso.vault.azure.net: no answer in time"), "{name}: {message}");
+    }
+    let took = synced.finished.took;
+    assert!(took >= Duration::from_secs(29) && took < Duration::from_secs(36), "{took:?}");
+}
