@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,7 +16,7 @@ use common::status::{Overview, Phase, StatusFile};
 use jiff::{SignedDuration, Timestamp};
 use log::{error, info, warn};
 
-use crate::schedule::{Action, InitialSync, Poller, Retry};
+use crate::schedule::{Action, InitialSync, Poller, Retry, Verdict};
 use crate::sync::{Link, Passed, Watch};
 use crate::system;
 
@@ -32,6 +33,8 @@ pub(crate) enum Wakeup {
 pub(crate) enum Event {
     Wakeup(Wakeup),
     Finished(Box<(Passed, Link)>),
+    /// A pass broke off, by a defect or for want of a thread.
+    Lost,
 }
 
 /// How long a pass may take to notice that it should end; the rest of the five seconds is the way out.
@@ -81,7 +84,7 @@ impl Agent {
                 Action::Wait(pause) => match events.recv_timeout(self.patience(pause)) {
                     Ok(Event::Wakeup(Wakeup::Poll)) => self.poller.wake(Instant::now()),
                     Ok(Event::Wakeup(Wakeup::Stop)) | Err(RecvTimeoutError::Disconnected) => return,
-                    Ok(Event::Finished(_)) => {}
+                    Ok(Event::Finished(_) | Event::Lost) => {}
                     Err(RecvTimeoutError::Timeout) => self.look_at_the_clock(),
                 },
                 Action::Poll(due) => match self.poll(link, due, sender, events) {
@@ -127,13 +130,18 @@ impl Agent {
     ) -> Option<Link> {
         let stop = Arc::new(AtomicBool::new(false));
         let (settings, reports, sender) = (Arc::clone(&self.settings), mem::take(&mut self.reports), sender.clone());
-        let stopped = Arc::clone(&stop);
-        thread::spawn(move || {
+        let (stopped, wanted, outcome) = (Arc::clone(&stop), due.clone(), sender.clone());
+        let pass = move || {
             let watch = Watch { done: &AtomicUsize::new(0), stop: &stopped };
-            let passed = link.pass(&settings, &due, reports, &watch);
+            let pass = AssertUnwindSafe(|| (link.pass(&settings, &wanted, reports, &watch), link));
+            let event = catch_unwind(pass).map_or(Event::Lost, |done| Event::Finished(Box::new(done)));
             // The loop may be gone already.
-            let _ = sender.send(Event::Finished(Box::new((passed, link))));
-        });
+            let _ = outcome.send(event);
+        };
+        if let Err(cause) = thread::Builder::new().name("pass".to_owned()).spawn(pass) {
+            error!("no pass can be made now: {cause}");
+            let _ = sender.send(Event::Lost);
+        }
         let mut again = false;
         loop {
             match events.recv() {
@@ -145,6 +153,10 @@ impl Agent {
                     }
                     return Some(link);
                 }
+                Ok(Event::Lost) => {
+                    self.begin_anew(&due);
+                    return Some(Link::new());
+                }
                 Ok(Event::Wakeup(Wakeup::Poll)) => again = true,
                 Ok(Event::Wakeup(Wakeup::Stop)) | Err(_) => {
                     stop.store(true, Ordering::Relaxed);
@@ -153,6 +165,13 @@ impl Agent {
                 }
             }
         }
+    }
+
+    /// What was known went with the pass that broke off; the next one finds out.
+    fn begin_anew(&mut self, due: &[usize]) {
+        let verdict = Verdict { installed: true, asked: true, retry: Some(Retry::Soon) };
+        let verdicts = due.iter().map(|&index| (index, verdict)).collect();
+        self.take_in(Passed { reports: untried(&self.settings), verdicts, identity: None });
     }
 
     /// What a pass did is worth a last status; what it did not reach is not waited for.

@@ -412,7 +412,12 @@ mod tests {
     #[test]
     fn those_that_were_not_reached_come_first_at_the_next_poll() {
         let (mut poller, mut now) = poller(4, 2);
-        let verdict = |index| if index < 2 { FINE } else { Verdict { asked: false, ..stale(Retry::NextPoll) } };
+        let stopped = Retry::NextPoll;
+        let verdict = |index| match index {
+            0 => FINE,
+            1 => stale(stopped),
+            _ => Verdict { asked: false, ..stale(stopped) },
+        };
         step(&mut poller, &mut now, verdict);
         assert_eq!(step(&mut poller, &mut now, |_| FINE), [2, 3, 0, 1]);
     }

@@ -66,9 +66,10 @@ impl Link {
         let Self { tokens, roots } = self;
         tokens.begin_pass();
         let (agent, store) = thread::scope(|scope| {
-            // Most certificates of a machine have one identity: its token is on the way while roots and folders are read.
+            // A head start that may fail: most certificates of a machine have one identity: its token is on the way while roots and folders are read.
             if let Some(first) = due.first().map(|&index| &settings.certificates[index]) {
-                scope.spawn(|| tokens.get(&first.identity, first.url.audience(), None));
+                let ask = || tokens.get(&first.identity, first.url.audience(), None);
+                let _ = thread::Builder::new().spawn_scoped(scope, ask);
             }
             (vault_agent(roots, connections), Store::open(&settings.certificates))
         });
@@ -83,14 +84,17 @@ impl Link {
         };
         let lanes = queue::lanes(settings, due, connections);
         let next = AtomicUsize::new(0);
-        thread::scope(|scope| {
-            for _ in 0..connections {
-                scope.spawn(|| {
-                    while let Some(lane) = lanes.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        pass.work_off(lane);
-                    }
-                });
+        let work = || {
+            while let Some(lane) = lanes.get(next.fetch_add(1, Ordering::Relaxed)) {
+                pass.work_off(lane);
             }
+        };
+        thread::scope(|scope| {
+            for _ in 1..connections {
+                // Where the system gives no more threads, fewer connections do the work.
+                let _ = thread::Builder::new().spawn_scoped(scope, work);
+            }
+            work();
         });
         pass.result()
     }

@@ -228,14 +228,22 @@ impl Extension {
 
     /// Ends every process at once, as a power cut does; the agent is not asked to start anything again.
     pub fn lose_power(&self) -> Result<()> {
-        for (id, _) in self.story.world().processes()? {
-            if let Some(id) = Pid::from_raw(id) {
+        let processes = self.story.world().processes()?;
+        for (id, _) in &processes {
+            if let Some(id) = Pid::from_raw(*id) {
                 // It may have ended meanwhile.
                 let _ = kill_process(id, Signal::KILL);
             }
         }
-        wait_for(PATIENCE, "end of all processes", || self.services().ok().filter(Vec::is_empty)).map(|_| ())
+        let ended = || processes.iter().all(|(id, _)| has_ended(*id)).then_some(());
+        wait_for(PATIENCE, "end of all processes", ended)
     }
+}
+
+/// Whether a process has released everything, its locks included: it is gone, or nobody has asked for its exit code yet.
+fn has_ended(id: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_none_or(|rest| matches!(rest.trim_start().chars().next(), None | Some('Z' | 'X')))
 }
 
 /// An observed certificate of the vault `contoso` in a folder of its own, `extra` added to it.

@@ -193,7 +193,7 @@ fn account(text: &str) -> Result<String, String> {
 }
 
 /// Folders that hold code, policy or the kernel's files: nothing that settings name may ever be written there.
-const REFUSED_TREES: [&str; 44] = [
+const REFUSED_TREES: [&str; 47] = [
     "/proc",
     "/sys",
     "/dev",
@@ -238,6 +238,9 @@ const REFUSED_TREES: [&str; 44] = [
     "/var/lib/dpkg",
     "/var/lib/rpm",
     "/var/lib/akvvm",
+    "/etc/ssl/certs",
+    "/etc/pki/ca-trust",
+    "/etc/ca-certificates",
 ];
 
 fn folder(text: &str) -> Result<Arc<Path>, String> {
@@ -342,6 +345,19 @@ mod tests {
             "/srv/a\u{0}b",
             "LocalMachine",
             "/var/lib/waagent/Contoso.X-1.2",
+            "/etc/udev/rules.d",
+            "/etc/modprobe.d",
+            "/etc/logrotate.d/x",
+            "/etc/rc3.d",
+            "/var/spool/cron/crontabs",
+            "/var/lib",
+            "/var/lib/waagent",
+            "/home/app1/.ssh",
+            "/tmp",
+            "/etc/bash_completion.d",
+            "/etc/ssl/certs",
+            "/etc/pki/ca-trust/source/anchors",
+            "/etc/ca-certificates",
         ] {
             assert!(folder(text).is_err(), "{text:?}");
         }
