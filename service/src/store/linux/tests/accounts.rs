@@ -234,3 +234,39 @@ fn a_key_under_the_name_of_another_is_not_opened_to_its_readers() {
         assert_eq!(mode(&file(&world, NEW)), 0o600);
     }
 }
+
+#[test]
+fn two_links_to_one_certificate_let_the_accounts_of_both_in() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let settings = |name: &str| {
+        serde_json::json!({
+            "url": "https://contoso.vault.azure.net/secrets/web",
+            "certificateStoreLocation": world.store(),
+            "customSymbolicLinkName": name,
+        })
+    };
+    let settings = serde_json::json!({"secretsManagementSettings": {
+        "observedCertificates": [settings("alice.pem"), settings("bob.pem")],
+    }});
+    let mut observed = Settings::parse(settings.to_string().as_bytes(), &Clouds::built_in()).unwrap().certificates;
+    observed[0].target.acls = vec![user(ALICE)];
+    observed[1].target.acls = vec![user(BOB)];
+    let store = Store::open(&observed);
+    store.write(&observed[0], &version(NEW), &certificate()).unwrap();
+    let pass = |store: &Store| {
+        for observed in &observed {
+            store.find(observed, &version(NEW)).unwrap().unwrap();
+            store.point(observed, &version(NEW)).unwrap();
+        }
+    };
+    pass(&store);
+    for (account, link) in [(ALICE, "alice.pem"), (BOB, "bob.pem")] {
+        assert!(read_as(account, account, &world.store().join(link)).is_some(), "{link}");
+    }
+    let before = state(&world.store());
+    pass(&Store::open(&observed));
+    assert_eq!(state(&world.store()), before, "neither entry takes away what the other gives");
+}
