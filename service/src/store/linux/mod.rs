@@ -97,26 +97,56 @@ impl Store {
     /// As for [`Store::current`].
     pub(crate) fn find(&self, observed: &ObservedCertificate, version: &Version) -> Result<Option<Placed>, StoreError> {
         let (folder, files) = self.place(observed)?;
-        let name = file_name(observed, version);
-        let path = folder.directory.path.join(&name);
+        match self.look_after(folder, files, &file_name(observed, version), version)? {
+            Some((access, placed)) if access.clone()? != Access::Unsure => Ok(Some(placed)),
+            _ => Ok(None),
+        }
+    }
+
+    /// What the link points to now, with the permissions of its file put right as by [`Store::find`], for when it stays
+    /// there. What could not be put right is a warning. The file of an earlier release stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::current`].
+    pub(crate) fn keep(&self, observed: &ObservedCertificate) -> Result<Option<Placed>, StoreError> {
+        let Some(installed) = self.current(observed)? else { return Ok(None) };
+        let (folder, files) = self.place(observed)?;
+        let name = file_name(observed, &installed.version);
+        let target = link::target(&folder.directory, &observed.link_name(), &observed.base_name())?;
+        let looked_after = match target {
+            Some(target) if target == name => self.look_after(folder, files, &name, &installed.version)?,
+            _ => None,
+        };
+        let Some((access, mut placed)) = looked_after else {
+            return Ok(Some(Placed { installed, warnings: Vec::new(), unreadable: None }));
+        };
+        placed.warnings.extend(access.err().map(|error| error.to_string()));
+        Ok(Some(placed))
+    }
+
+    /// Puts the permissions of a file right and says how they were; `None` when it is missing or damaged.
+    fn look_after(
+        &self,
+        folder: &Folder,
+        files: &Files,
+        name: &str,
+        version: &Version,
+    ) -> Result<Option<(Result<Access, StoreError>, Placed)>, StoreError> {
+        let path = folder.directory.path.join(name);
         let _changing = files.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(kept) = Kept::open(&folder.directory, &name)? else { return Ok(None) };
+        let Some(kept) = Kept::open(&folder.directory, name)? else { return Ok(None) };
         let Some(facts) = kept.facts() else { return Ok(None) };
         let Readers { grants, mut warnings } = Readers::find(&files.acls, &self.names, folder, || kept.grants());
         if kept.is_shared() {
             warnings.push(shared(&path));
         }
-        let access = kept.put_right(&grants).map_err(failed("change the permissions", &path))?;
-        let placed = |unreadable| Placed { installed: facts.installed(version), warnings, unreadable };
-        match access {
-            Access::Right => Ok(Some(placed(None))),
-            Access::Repaired => {
-                log::info!("{}: permissions put right", path.display());
-                Ok(Some(placed(None)))
-            }
-            Access::Unsure => Ok(None),
-            Access::Unsupported => Ok(Some(placed(Some(StoreError::AclUnsupported { path })))),
+        let access = kept.put_right(&grants).map_err(failed("change the permissions", &path));
+        if access == Ok(Access::Repaired) {
+            log::info!("{}: permissions put right", path.display());
         }
+        let unreadable = (access == Ok(Access::Unsupported)).then_some(StoreError::AclUnsupported { path });
+        Ok(Some((access, Placed { installed: facts.installed(version), warnings, unreadable })))
     }
 
     /// Writes a version's file: complete and with its permissions before it gets its name. The link stays where it is.

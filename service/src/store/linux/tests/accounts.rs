@@ -270,3 +270,26 @@ fn two_links_to_one_certificate_let_the_accounts_of_both_in() {
     pass(&Store::open(&observed));
     assert_eq!(state(&world.store()), before, "neither entry takes away what the other gives");
 }
+
+#[test]
+fn the_file_of_a_link_that_stays_is_put_right_too() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    install(&world.observed(&[]), OLD);
+    fs::set_permissions(world.store(), Permissions::from_mode(0o711)).unwrap();
+    fs::set_permissions(file(&world, OLD), Permissions::from_mode(0o604)).unwrap();
+    let observed = world.observed(&[user(ALICE)]);
+    let store = Store::open(std::slice::from_ref(&observed));
+    let current = store.current(&observed).unwrap();
+    assert!(may_read(&world, BOB), "reading changes nothing");
+    let kept = store.keep(&observed).unwrap().unwrap();
+    assert_eq!((Some(kept.installed), kept.warnings.len()), (current, 0));
+    assert!(may_read(&world, ALICE) && !may_read(&world, BOB));
+    let before = state(&world.store());
+    assert!(store.keep(&observed).unwrap().is_some());
+    assert_eq!(state(&world.store()), before);
+    fs::remove_file(link(&world)).unwrap();
+    assert_eq!(store.keep(&observed).unwrap(), None);
+}
