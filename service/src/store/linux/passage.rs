@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use common::settings::Acl;
 use rustix::fs::{Stat, fstat};
@@ -57,8 +58,12 @@ impl Passage {
     }
 }
 
+/// Held from reading the list of a directory to writing it: folders may have parents in common.
+static CHANGING: Mutex<()> = Mutex::new(());
+
 /// Says whether the list had to change: it may have since the walk.
 fn open_for(directory: &Directory, holder: Holder, subject: &Subject) -> Result<bool, Errno> {
+    let _changing = CHANGING.lock().unwrap_or_else(PoisonError::into_inner);
     let stat = retry_on_intr(|| fstat(&directory.fd))?;
     let mut list = directory.access_list(&stat)?;
     if list.allows(owner(&stat), subject, TRAVERSE) {

@@ -136,3 +136,27 @@ fn the_trouble_of_one_folder_is_not_the_trouble_of_another() {
     assert!(store.current(&all[0]).is_err());
     store.write(&all[1], &version(NEW), &certificate()).unwrap();
 }
+
+#[test]
+fn folders_with_one_parent_let_their_accounts_through_it_at_the_same_time() {
+    if !is_root() {
+        return;
+    }
+    for round in 0..10 {
+        let world = World::new();
+        let parent = world.path("parent");
+        install(&world.observed_in(&parent, &[]), NEW);
+        let observed: Vec<_> =
+            (0..16).map(|i| world.observed_in(&parent.join(i.to_string()), &[user(ALICE + i)])).collect();
+        let store = Store::open(&observed);
+        std::thread::scope(|scope| {
+            for observed in &observed {
+                scope.spawn(|| store.write(observed, &version(NEW), &certificate()).unwrap());
+            }
+        });
+        for (i, observed) in (0..).zip(&observed) {
+            let file = observed.target.folder.join(format!("contoso.web.{NEW}"));
+            assert!(read_as(ALICE + i, ALICE + i, &file).is_some(), "round {round}, account {i}");
+        }
+    }
+}
