@@ -12,6 +12,7 @@ mod grants;
 mod link;
 mod names;
 mod new_file;
+mod other_versions;
 mod passage;
 mod readers;
 mod record;
@@ -141,6 +142,7 @@ impl Store {
         if kept.is_shared() {
             warnings.push(shared(&path));
         }
+        warnings.extend(other_versions::revoke(&folder.directory, name, &files.acls, &grants, &kept.grants()));
         let access = kept.put_right(&grants).map_err(failed("change the permissions", &path));
         if access == Ok(Access::Repaired) {
             log::info!("{}: permissions put right", path.display());
@@ -173,6 +175,8 @@ impl Store {
         if previous.as_ref().is_some_and(Kept::is_shared) {
             warnings.push(shared(&path));
         }
+        let before = previous.as_ref().map_or_else(|| self.grants_of_current(observed, folder), Kept::grants);
+        warnings.extend(other_versions::revoke(&folder.directory, &name, &files.acls, &grants, &before));
         let encode_failed =
             |cause: CertificateError| StoreError::Encode { path: path.clone(), reason: cause.to_string() };
         let pem = certificate.to_pem().map_err(encode_failed)?;

@@ -160,3 +160,15 @@ fn folders_with_one_parent_let_their_accounts_through_it_at_the_same_time() {
         }
     }
 }
+
+#[test]
+fn a_folder_costs_one_descriptor_however_many_directories_lead_to_it() {
+    let world = World::new();
+    let observed: Vec<_> = (0..100).map(|i| world.observed_in(&world.path(&format!("{i}/a/b/c/d/e")), &[])).collect();
+    let store = Store::open(&observed);
+    let descriptors = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+    let below =
+        descriptors.filter(|path| fs::read_link(path).is_ok_and(|path| path.starts_with(world.temporary.path())));
+    assert_eq!(below.count(), 100);
+    drop(store);
+}
