@@ -57,6 +57,9 @@ struct Files {
     changing: Mutex<()>,
 }
 
+/// How the permissions of a whole file were found, or why they could not be put right; and the version in it.
+type LookedAfter = (Result<Access, StoreError>, Placed);
+
 impl Store {
     /// Opens every folder once, creates what is missing, sweeps what a crash left and starts looking up the
     /// accounts in `acls`. What is wrong with a folder is reported by the calls for its certificates.
@@ -133,7 +136,7 @@ impl Store {
         files: &Files,
         name: &str,
         version: &Version,
-    ) -> Result<Option<(Result<Access, StoreError>, Placed)>, StoreError> {
+    ) -> Result<Option<LookedAfter>, StoreError> {
         let path = folder.directory.path.join(name);
         let _changing = files.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(kept) = Kept::open(&folder.directory, name)? else { return Ok(None) };
