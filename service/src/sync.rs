@@ -19,7 +19,7 @@ use crate::http::{self, Roots};
 use crate::identity::{Token, Tokens};
 use crate::queue::{self, Queue};
 use crate::schedule::{Retry, Verdict};
-use crate::store::Store;
+use crate::store::{Placed, Store};
 use crate::vault::{self, SecretBundle, VaultError};
 
 /// Clocks that differ by more than this are not trusted to tell whether a certificate is valid.
@@ -177,6 +177,9 @@ impl Pass<'_> {
         let dates = self.judge_dates(observed, &placed.installed, &bundle)?;
         let done = match dates {
             Dates::Hold(current, remark) => {
+                let kept = self.store.keep(observed)?.map(|kept| kept.warnings).unwrap_or_default();
+                let further: Vec<_> = kept.into_iter().filter(|warning| !warnings.contains(warning)).collect();
+                warnings.extend(further);
                 warnings.push(remark);
                 Done { installed: current, changed: false, warnings }
             }
@@ -277,11 +280,18 @@ impl Pass<'_> {
             Err(error) => {
                 let problem = Problem { code: error.code(), message: error.to_string(), next_try: None };
                 log_once(before.problem(), &problem, &error);
+                let mut warnings = before.warnings.clone();
                 let state = match remaining {
-                    Some(installed) => State::Stale { installed, since: before.stale_since(), problem },
+                    Some(Placed { installed, warnings: found, .. }) => {
+                        for warning in found.into_iter().filter(|warning| !before.warnings.contains(warning)) {
+                            warn!("{}: {warning}", observed.url);
+                            warnings.push(warning);
+                        }
+                        State::Stale { installed, since: before.stale_since(), problem }
+                    }
                     None => State::Missing { problem },
                 };
-                (Report { state, warnings: before.warnings.clone() }, Some(error.retry()))
+                (Report { state, warnings }, Some(error.retry()))
             }
         };
         let verdict = Verdict { asked, installed: report.installed().is_some(), retry };
@@ -289,9 +299,9 @@ impl Pass<'_> {
         results.verdicts.push((index, verdict));
     }
 
-    /// What an application still finds although this pass failed.
-    fn remaining(&self, observed: &ObservedCertificate) -> Option<Installed> {
-        self.store.current(observed).unwrap_or_else(|error| {
+    /// What an application still finds although this pass failed. Its permissions are put right all the same.
+    fn remaining(&self, observed: &ObservedCertificate) -> Option<Placed> {
+        self.store.keep(observed).unwrap_or_else(|error| {
             debug!("{}: {error}", observed.url);
             None
         })

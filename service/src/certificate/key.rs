@@ -10,12 +10,18 @@ use openssl::rsa::{Rsa, RsaRef};
 use zeroize::Zeroizing;
 
 use super::ber::{self, INTEGER, Malformed, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE};
+use super::curve;
 use super::error::CertificateError;
 
 /// Bytes of one encoding. RSA with 8192 bits needs less than 5,000.
 const MAX_ENCODING: usize = 16 << 10;
-/// rsaEncryption (RFC 8017), id-ecPublicKey (RFC 5480), id-Ed25519 (RFC 8410).
-const KINDS: [&[u8]; 3] = [b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01", b"\x2a\x86\x48\xce\x3d\x02\x01", b"\x2b\x65\x70"];
+/// rsaEncryption (RFC 8017).
+const RSA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01";
+/// id-ecPublicKey (RFC 5480).
+const EC: &[u8] = b"\x2a\x86\x48\xce\x3d\x02\x01";
+/// id-Ed25519 (RFC 8410).
+const ED25519: &[u8] = b"\x2b\x65\x70";
+const UNNAMED_CURVE: &str = "EC on a curve without a name";
 const RSA_BITS: std::ops::RangeInclusive<u32> = 2048..=8192;
 const CURVES: [Nid; 4] = [Nid::X9_62_PRIME256V1, Nid::SECP384R1, Nid::SECP521R1, Nid::SECP256K1];
 
@@ -37,12 +43,15 @@ fn read(der: &[u8]) -> Result<PKey<Private>, CertificateError> {
     let encoding = Encoding::of(der).map_err(|_| DAMAGED)?;
     // OpenSSL computes the public half of a DSA or DH key while it reads it: seconds for one number of 4,000 bytes.
     if let Encoding::Pkcs8 { kind } = encoding
-        && !KINDS.contains(&kind)
+        && ![RSA, EC, ED25519].contains(&kind)
     {
         return Err(CertificateError::KeyType(name(kind)));
     }
     if der.len() > MAX_ENCODING {
         return Err(CertificateError::Limit { what: "bytes in a private key", limit: MAX_ENCODING });
+    }
+    if !encoding.names_its_curve(der).map_err(|_| DAMAGED)? {
+        return Err(CertificateError::KeyType(UNNAMED_CURVE.into()));
     }
     let key = encoding.decode(der).map_err(|_| DAMAGED)?;
     if let Some(kind) = unaccepted(&key)? {
@@ -74,6 +83,22 @@ impl<'a> Encoding<'a> {
             INTEGER => Ok(Self::Pkcs1),
             OCTET_STRING => Ok(Self::Sec1),
             _ => Err(Malformed),
+        }
+    }
+
+    /// Whether a key on a curve names it everywhere: OpenSSL takes the innermost word.
+    fn names_its_curve(&self, der: &[u8]) -> Result<bool, Malformed> {
+        match self {
+            Self::Pkcs8 { kind } if *kind == EC => {
+                let mut fields = Reader::new(der).expect(SEQUENCE)?.reader();
+                let _version = fields.expect(INTEGER)?;
+                let mut algorithm = fields.expect(SEQUENCE)?.reader();
+                let _kind = algorithm.expect(OBJECT_IDENTIFIER)?;
+                let named = algorithm.optional(OBJECT_IDENTIFIER)?.is_some();
+                Ok(named && curve::sec1_names_it(&fields.octets()?)?)
+            }
+            Self::Sec1 => curve::sec1_names_it(der),
+            _ => Ok(true),
         }
     }
 
@@ -143,7 +168,7 @@ fn unaccepted(key: &PKey<Private>) -> Result<Option<String>, ErrorStack> {
         Id::EC => match key.ec_key()?.group().curve_name() {
             Some(curve) if CURVES.contains(&curve) => None,
             Some(curve) => Some(format!("EC on the curve {}", curve.short_name()?)),
-            None => Some("EC on a curve without a name".into()),
+            None => Some(UNNAMED_CURVE.into()),
         },
         // Not reached: these kinds were refused by their number.
         _ => Some("of an unknown kind".into()),
