@@ -1,7 +1,7 @@
 //! Connections that are opened ahead: a way to a vault takes as long as the way to a token, so both are gone at once.
 //!
-//! Only where no proxy is in between. A connection that cannot be opened is no error here: the request that would have
-//! used it opens its own, and says what is wrong.
+//! Only where no proxy is in between. What went wrong is told to the request that would have used the connection, so that
+//! nobody waits for the same deadline twice.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -26,7 +26,7 @@ pub(super) struct Ahead {
     tls: Arc<ClientConfig>,
     resolver: RememberingResolver,
     config: Config,
-    waiting: Mutex<HashMap<String, Vec<TlsTransport<Direct>>>>,
+    waiting: Mutex<HashMap<String, Vec<Result<TlsTransport<Direct>, Error>>>>,
 }
 
 impl Ahead {
@@ -36,22 +36,26 @@ impl Ahead {
 
     /// Opens a connection to `host` for the request that comes first.
     pub(super) fn open(&self, host: &str) {
-        match self.connect(host) {
-            Ok(transport) => lock(&self.waiting).entry(host.to_owned()).or_default().push(transport),
-            Err(error) => log::debug!("{host}: no connection ahead of time: {error}"),
+        if let Some(result) = self.connect(host).transpose() {
+            lock(&self.waiting).entry(host.to_owned()).or_default().push(result);
         }
     }
 
-    fn connect(&self, host: &str) -> Result<TlsTransport<Direct>, Error> {
+    /// A connection, or why there cannot be one. `None` where the request that follows has more ways to try: a host may
+    /// have several addresses, and a name is looked up once for all.
+    fn connect(&self, host: &str) -> Result<Option<TlsTransport<Direct>>, Error> {
         let uri: Uri = format!("https://{host}/").parse().map_err(|_| Error::BadUri(host.to_owned()))?;
         let timeout = NextTimeout { after: CONNECT.into(), reason: Timeout::Connect, ..NextTimeout::default() };
         let deadline = Instant::now() + CONNECT;
-        let addresses = self.resolver.resolve(&uri, &self.config, timeout)?;
-        // Several addresses are tried in turn by the request that follows.
-        let address = addresses.first().ok_or(Error::HostNotFound)?;
-        let stream = TcpStream::connect_timeout(address, left(deadline)?)?;
+        let Ok(addresses) = self.resolver.resolve(&uri, &self.config, timeout) else { return Ok(None) };
+        let Some(address) = addresses.first() else { return Ok(None) };
+        let stream = match TcpStream::connect_timeout(address, left(deadline)?) {
+            Ok(stream) => stream,
+            Err(_) if addresses.len() > 1 => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
         stream.set_nodelay(true)?;
-        TlsTransport::shake_hands(&self.tls, host, Direct { stream, deadline })
+        TlsTransport::shake_hands(&self.tls, host, Direct { stream, deadline }).map(Some)
     }
 }
 
@@ -70,13 +74,13 @@ impl Connector<()> for AheadConnector {
     fn connect(&self, details: &ConnectionDetails<'_>, _: Option<()>) -> Result<Option<Self::Out>, Error> {
         let host = details.uri.host().unwrap_or_default();
         let mut waiting = lock(&self.0.waiting);
-        let connections = waiting.get_mut(host).into_iter().flat_map(|connections| connections.drain(..));
-        let mut open: Vec<_> = connections.filter(|connection| !connection.socket().is_closed()).collect();
-        let first = open.pop();
-        if !open.is_empty() {
-            waiting.insert(host.to_owned(), open);
+        while let Some(result) = waiting.get_mut(host).and_then(Vec::pop) {
+            let connection = result?;
+            if !connection.socket().is_closed() {
+                return Ok(Some(connection));
+            }
         }
-        Ok(first)
+        Ok(None)
     }
 }
 
