@@ -21,12 +21,15 @@ use super::resolver::RememberingResolver;
 use super::tls::{Socket, TlsTransport};
 use super::{CONNECT, lock};
 
+/// What an attempt came to.
+type Opened = Result<TlsTransport<Direct>, Error>;
+
 /// The connections of a pass that wait for their first request, by host.
 pub(super) struct Ahead {
     tls: Arc<ClientConfig>,
     resolver: RememberingResolver,
     config: Config,
-    waiting: Mutex<HashMap<String, Vec<Result<TlsTransport<Direct>, Error>>>>,
+    waiting: Mutex<HashMap<String, Vec<Opened>>>,
 }
 
 impl Ahead {
