@@ -7,12 +7,12 @@ use crate::system;
 
 /// A file operation that failed, with its path.
 #[derive(Debug, thiserror::Error)]
-#[error("{path}: {source}")]
+#[error("{path}: {cause}")]
 pub struct FileError {
     /// The file that was to be written.
     pub path: String,
     /// What the system said.
-    pub source: io::Error,
+    pub cause: io::Error,
 }
 
 /// Replaces `path` with `content`: readers see the old file or the new one, never a part. `mode` counts on Unix only.
@@ -20,7 +20,7 @@ pub struct FileError {
 /// # Errors
 /// Nothing of the old file is lost; the temporary file is removed.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
-    let failed = |source| FileError { path: path.display().to_string(), source };
+    let failed = |cause| FileError { path: path.display().to_string(), cause };
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     let temporary = beside(path);
     let written = system::temporary_file(&temporary, mode).and_then(|mut file| {

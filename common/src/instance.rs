@@ -41,12 +41,12 @@ pub enum LockError {
     #[error("another instance is running (process {})", .0.as_ref().map_or_else(|| "unknown".to_owned(), |holder| holder.pid.to_string()))]
     Held(Option<Holder>),
     /// The lock file cannot be used.
-    #[error("{path}: {source}; run as root, or name another state folder")]
+    #[error("{path}: {cause}; run as root, or name another state folder")]
     File {
         /// The lock file.
         path: String,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -57,7 +57,7 @@ impl InstanceLock {
     /// Somebody else holds it all that time, or the file cannot be used.
     pub fn acquire(state: &Path, holder: &Holder, wait: Duration) -> Result<Self, LockError> {
         let path = path(state);
-        let failed = |source| LockError::File { path: path.display().to_string(), source };
+        let failed = |cause| LockError::File { path: path.display().to_string(), cause };
         system::create_private_folder(state).map_err(failed)?;
         let Some(mut lock) = FileLock::acquire(&path, wait).map_err(failed)? else {
             return Err(LockError::Held(read(&path)));
@@ -77,7 +77,7 @@ impl InstanceLock {
 /// The lock file exists but cannot be used, or its holder did not say who it is.
 pub fn running(state: &Path) -> Result<Option<Holder>, LockError> {
     let path = path(state);
-    let failed = |source| LockError::File { path: path.display().to_string(), source };
+    let failed = |cause| LockError::File { path: path.display().to_string(), cause };
     // A holder writes its description right after it took the lock: give it that moment.
     for _ in 0..20 {
         if !FileLock::is_held(&path).map_err(failed)? {

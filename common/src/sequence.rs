@@ -19,12 +19,12 @@ pub enum SequenceError {
     #[error("{0} holds no <number>.settings file")]
     NoSettings(String),
     /// The folder cannot be read.
-    #[error("{path}: {source}")]
+    #[error("{path}: {cause}")]
     Folder {
         /// The config folder.
         path: String,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
 }
 
@@ -64,7 +64,7 @@ impl fmt::Display for Sequence {
 }
 
 fn newest(folder: &Path) -> Result<Sequence, SequenceError> {
-    let failed = |source| SequenceError::Folder { path: folder.display().to_string(), source };
+    let failed = |cause| SequenceError::Folder { path: folder.display().to_string(), cause };
     let mut newest: Option<(SystemTime, u64)> = None;
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;

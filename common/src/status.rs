@@ -244,7 +244,12 @@ fn describe(observed: &ObservedCertificate, report: &Report, at: Timestamp) -> S
         if at < installed.not_before {
             parts.push(format!("not valid before {}", seconds(installed.not_before)));
         } else if at <= installed.not_after && installed.expires_soon(at) {
-            parts.push("expires soon and the vault has nothing newer".to_owned());
+            let newer = match (&report.state, observed.url.version()) {
+                (_, Some(_)) => ": this version is pinned",
+                (State::Current { .. }, None) => " and the vault has nothing newer",
+                _ => "",
+            };
+            parts.push(format!("expires soon{newer}"));
         }
     }
     match &report.state {

@@ -67,14 +67,20 @@ impl Deployment {
 
     /// Answers the agent, where it is known how. A status that cannot be written is logged: it never stops anything.
     pub(crate) fn report(&self, status: &StatusFile) {
-        match self.goal() {
+        match self.goal().or_else(|error| self.environment().and_then(Goal::newest).ok_or(error)) {
             Ok(goal) => goal.report(status),
             Err(error) => log::warn!("no status was written: {error:#}"),
         }
     }
 }
 
-impl Goal<'_> {
+impl<'a> Goal<'a> {
+    /// The newest settings, for an agent whose number cannot be read: it waits for the status of some settings.
+    fn newest(environment: &'a Environment) -> Option<Self> {
+        let sequence = Sequence::current(None, &environment.config_folder).ok()?;
+        Some(Self { environment, sequence })
+    }
+
     /// The status file of this number.
     pub(crate) fn status_file(&self) -> PathBuf {
         self.sequence.status_file(&self.environment.status_folder)

@@ -5,12 +5,13 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use common::folders::Folders;
 use common::instance::Holder;
 use common::sequence::Sequence;
-use common::settings::{Clouds, LoadError, Settings};
+use common::settings::{Clouds, LoadError, Settings, read_bounded};
 use common::status::{CODE_SETTINGS, StatusFile};
 use jiff::Timestamp;
 
@@ -19,30 +20,33 @@ use crate::failure::Failure;
 use crate::state::State;
 use crate::supervisor::{self, Launch};
 
+/// A pass may take this long on top of the polling interval before its service counts as stuck.
+const PATIENCE: Duration = Duration::from_secs(30 * 60);
+
 /// Applies the current settings and says what was done.
 pub(crate) fn enable(deployment: &Deployment, state: &State) -> Result<String, Failure> {
     let goal = deployment.goal()?;
     state.end_update();
     let apply = Apply { deployment, goal: &goal, state };
     match read(&goal) {
-        Ok(Some(settings)) => Ok(apply.accept(&settings)?),
+        Ok(Some((settings, bytes))) => Ok(apply.accept(&settings, &bytes)?),
         Ok(None) => Ok(apply.wait_for_settings()),
         Err(wrong) => Err(Failure::Settings { wrong, service: apply.keep_last_good() }),
     }
 }
 
-/// The bytes of the settings, which are good; `None` when the extension was deployed without any: the agent then writes an
+/// Settings that are good, and the bytes that they were read from; `None` when the extension was deployed without any: the agent then writes an
 /// empty file.
-fn read(goal: &Goal<'_>) -> Result<Option<Vec<u8>>, LoadError> {
+fn read(goal: &Goal<'_>) -> Result<Option<(Settings, Vec<u8>)>, LoadError> {
     let path = goal.sequence.settings_file(&goal.environment.config_folder);
     let name = path.display().to_string();
-    let bytes = fs::read(&path).map_err(|source| LoadError::Read { path: name.clone(), source })?;
+    let bytes = read_bounded(&path).map_err(|cause| LoadError::Read { path: name.clone(), cause })?;
     if bytes.is_empty() {
         return Ok(None);
     }
     match Settings::parse(&bytes, &Clouds::of_this_machine()?) {
-        Ok(_) => Ok(Some(bytes)),
-        Err(source) => Err(LoadError::Settings { path: name, source }),
+        Ok(settings) => Ok(Some((settings, bytes))),
+        Err(cause) => Err(LoadError::Settings { path: name, cause }),
     }
 }
 
@@ -55,12 +59,13 @@ struct Apply<'a> {
 
 impl Apply<'_> {
     /// Makes the service run with `settings`.
-    fn accept(&self, settings: &[u8]) -> Result<String> {
+    fn accept(&self, settings: &Settings, bytes: &[u8]) -> Result<String> {
         let sequence = self.goal.sequence;
         let launch = self.launch(sequence, true);
         if let Some(holder) = supervisor::running(self.state.folder())?
             && launch.is(&holder)
-            && self.state.has_accepted(sequence, settings)
+            && self.state.has_accepted(sequence, bytes)
+            && !self.is_overdue(settings)
         {
             // Its status is the live one. Without a file the agent would wait eight seconds for it at every look.
             if !self.goal.status_file().exists() {
@@ -69,12 +74,23 @@ impl Apply<'_> {
             return Ok(format!("enabled: the service (process {}) runs with settings {sequence} already", holder.pid));
         }
         supervisor::stop(self.state.folder())?;
-        if let Err(error) = self.state.accept(sequence, settings) {
+        if let Err(error) = self.state.accept(sequence, bytes) {
             return Err(error.context(self.keep_last_good()));
         }
         self.goal.report(&StatusFile::starting(Timestamp::now()));
         let process = supervisor::start(&launch)?;
         Ok(format!("enabled: the service (process {process}) was started with settings {sequence}"))
+    }
+
+    /// Whether the service holds its lock but has long stopped working: it saves its status at every poll.
+    fn is_overdue(&self, settings: &Settings) -> bool {
+        let saved = fs::metadata(self.goal.status_file()).and_then(|status| status.modified());
+        let silence = saved.ok().and_then(|saved| saved.elapsed().ok()).unwrap_or_default();
+        let is_overdue = silence > 2 * settings.polling_interval + PATIENCE;
+        if is_overdue {
+            log::warn!("the service has not reported for {} s, and is replaced", silence.as_secs());
+        }
+        is_overdue
     }
 
     /// Nothing is wrong with the machine or the extension, so this is no failure; but nothing can be installed either.

@@ -32,6 +32,7 @@ struct Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    system::be_private();
     // Nothing more can be done when the agent does not listen.
     match commands::run(cli.verb) {
         Ok(done) => {

@@ -64,7 +64,7 @@ impl State {
         match Sequence::current(None, &self.accepted_folder()) {
             Ok(sequence) => Ok(Some(sequence)),
             Err(SequenceError::NoSettings(_)) => Ok(None),
-            Err(SequenceError::Folder { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+            Err(SequenceError::Folder { cause, .. }) if cause.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

@@ -1,6 +1,8 @@
 //! The daemon: the only place that waits, and the only one that saves the status.
 
+use std::collections::HashMap;
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,7 +16,7 @@ use common::status::{Overview, Phase, StatusFile};
 use jiff::{SignedDuration, Timestamp};
 use log::{error, info, warn};
 
-use crate::schedule::{Action, InitialSync, Poller, Retry};
+use crate::schedule::{Action, InitialSync, Poller, Retry, Verdict};
 use crate::sync::{Link, Passed, Watch};
 use crate::system;
 
@@ -31,6 +33,8 @@ pub(crate) enum Wakeup {
 pub(crate) enum Event {
     Wakeup(Wakeup),
     Finished(Box<(Passed, Link)>),
+    /// A pass broke off, by a defect or for want of a thread.
+    Lost,
 }
 
 /// How long a pass may take to notice that it should end; the rest of the five seconds is the way out.
@@ -60,7 +64,7 @@ impl Agent {
         let now = Instant::now();
         let phase = if settings.require_initial_sync { Phase::InitialSync } else { Phase::Polling };
         Self {
-            poller: Poller::new(settings.polling_interval, settings.certificates.len(), now, fastrand::Rng::new()),
+            poller: Poller::new(settings.polling_interval, &vaults(&settings), now, fastrand::Rng::new()),
             reports: untried(&settings),
             initial_sync: settings.require_initial_sync.then(|| InitialSync::new(now)),
             settings: Arc::new(settings),
@@ -77,22 +81,43 @@ impl Agent {
         let mut link = Link::new();
         loop {
             match self.poller.next(Instant::now()) {
-                Action::Wait(pause) => {
-                    let pause = if self.status_is_saved { pause } else { pause.min(STATUS_RETRY) };
-                    match events.recv_timeout(pause) {
-                        Ok(Event::Wakeup(Wakeup::Poll)) => self.poller.wake(Instant::now()),
-                        Ok(Event::Wakeup(Wakeup::Stop)) | Err(RecvTimeoutError::Disconnected) => return,
-                        Ok(Event::Finished(_)) => {}
-                        Err(RecvTimeoutError::Timeout) if !self.status_is_saved => self.save_status(),
-                        Err(RecvTimeoutError::Timeout) => {}
-                    }
-                }
+                Action::Wait(pause) => match events.recv_timeout(self.patience(pause)) {
+                    Ok(Event::Wakeup(Wakeup::Poll)) => self.poller.wake(Instant::now()),
+                    Ok(Event::Wakeup(Wakeup::Stop)) | Err(RecvTimeoutError::Disconnected) => return,
+                    Ok(Event::Finished(_) | Event::Lost) => {}
+                    Err(RecvTimeoutError::Timeout) => self.look_at_the_clock(),
+                },
                 Action::Poll(due) => match self.poll(link, due, sender, events) {
                     Some(back) => link = back,
                     None => return,
                 },
             }
         }
+    }
+
+    /// A pause before the next pass is cut short where something else has to be done meanwhile.
+    fn patience(&self, pause: Duration) -> Duration {
+        let status = if self.status_is_saved { pause } else { STATUS_RETRY };
+        let sync = match &self.initial_sync {
+            Some(sync) if self.phase == Phase::InitialSync => sync.time_left(Instant::now()),
+            _ => pause,
+        };
+        pause.min(status).min(sync)
+    }
+
+    fn look_at_the_clock(&mut self) {
+        let is_over = |sync: &InitialSync| sync.time_left(Instant::now()).is_zero();
+        if self.phase == Phase::InitialSync && self.initial_sync.as_ref().is_some_and(is_over) {
+            self.give_up_initial_sync();
+            self.save_status();
+        } else if !self.status_is_saved {
+            self.save_status();
+        }
+    }
+
+    fn give_up_initial_sync(&mut self) {
+        error!("the initial sync did not complete; polling goes on");
+        self.phase = Phase::InitialSyncFailed;
     }
 
     /// One pass in a thread of its own, so that a signal is heard meanwhile; `None` when it is time to end.
@@ -105,13 +130,18 @@ impl Agent {
     ) -> Option<Link> {
         let stop = Arc::new(AtomicBool::new(false));
         let (settings, reports, sender) = (Arc::clone(&self.settings), mem::take(&mut self.reports), sender.clone());
-        let stopped = Arc::clone(&stop);
-        thread::spawn(move || {
+        let (stopped, wanted, outcome) = (Arc::clone(&stop), due.clone(), sender.clone());
+        let pass = move || {
             let watch = Watch { done: &AtomicUsize::new(0), stop: &stopped };
-            let passed = link.pass(&settings, &due, reports, &watch);
+            let pass = AssertUnwindSafe(|| (link.pass(&settings, &wanted, reports, &watch), link));
+            let event = catch_unwind(pass).map_or(Event::Lost, |done| Event::Finished(Box::new(done)));
             // The loop may be gone already.
-            let _ = sender.send(Event::Finished(Box::new((passed, link))));
-        });
+            let _ = outcome.send(event);
+        };
+        if let Err(cause) = thread::Builder::new().name("pass".to_owned()).spawn(pass) {
+            error!("no pass can be made now: {cause}");
+            let _ = sender.send(Event::Lost);
+        }
         let mut again = false;
         loop {
             match events.recv() {
@@ -123,6 +153,10 @@ impl Agent {
                     }
                     return Some(link);
                 }
+                Ok(Event::Lost) => {
+                    self.begin_anew(&due);
+                    return Some(Link::new());
+                }
                 Ok(Event::Wakeup(Wakeup::Poll)) => again = true,
                 Ok(Event::Wakeup(Wakeup::Stop)) | Err(_) => {
                     stop.store(true, Ordering::Relaxed);
@@ -131,6 +165,13 @@ impl Agent {
                 }
             }
         }
+    }
+
+    /// What was known went with the pass that broke off; the next one finds out.
+    fn begin_anew(&mut self, due: &[usize]) {
+        let verdict = Verdict { installed: true, asked: true, retry: Some(Retry::Soon) };
+        let verdicts = due.iter().map(|&index| (index, verdict)).collect();
+        self.take_in(Passed { reports: untried(&self.settings), verdicts, identity: None });
     }
 
     /// What a pass did is worth a last status; what it did not reach is not waited for.
@@ -187,8 +228,7 @@ impl Agent {
             self.initial_sync = None;
             self.phase = Phase::Polling;
         } else if used_up && self.phase == Phase::InitialSync {
-            error!("the initial sync did not complete; polling goes on");
-            self.phase = Phase::InitialSyncFailed;
+            self.give_up_initial_sync();
         }
     }
 
@@ -215,6 +255,18 @@ impl Agent {
 fn later(pause: Duration) -> Timestamp {
     let pause = SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX);
     Timestamp::now().checked_add(pause).unwrap_or(Timestamp::MAX)
+}
+
+/// A number for each certificate, the same for those of one vault.
+fn vaults(settings: &Settings) -> Vec<usize> {
+    let mut known = HashMap::new();
+    let certificates = settings.certificates.iter();
+    certificates
+        .map(|observed| {
+            let next = known.len();
+            *known.entry(observed.url.host()).or_insert(next)
+        })
+        .collect()
 }
 
 /// A channel for the loop and those who wake it.

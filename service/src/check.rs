@@ -28,8 +28,12 @@ pub(crate) fn run(file: &Path, json: bool) -> Result<u8> {
             settings: Some(understood(&settings)),
             warnings: settings.warnings,
         },
-        Err(LoadError::Settings { source, .. }) => {
-            Checked { valid: false, errors: source.errors, warnings: source.warnings, settings: None }
+        Err(LoadError::Settings { cause, .. }) => {
+            Checked { valid: false, errors: cause.errors, warnings: cause.warnings, settings: None }
+        }
+        Err(LoadError::Read { cause, .. }) => {
+            let error = Finding { path: String::new(), message: format!("cannot be read: {cause}") };
+            Checked { valid: false, errors: vec![error], warnings: Vec::new(), settings: None }
         }
         Err(other) => {
             let error = Finding { path: String::new(), message: other.to_string() };

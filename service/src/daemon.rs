@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use common::folders::Folders;
 use common::instance::{Holder, InstanceLock};
 use common::sequence::Sequence;
-use common::settings::Settings;
+use common::settings::{LoadError, Settings};
 use common::status::{CODE_SETTINGS, StatusFile};
 use jiff::Timestamp;
 use log::{LevelFilter, error, info, warn};
@@ -25,9 +25,7 @@ pub(crate) fn run(file: &Path, folders: &Folders) -> Result<u8> {
         Ok(settings) => settings,
         Err(wrong) => {
             error!("{wrong}");
-            if let Some(path) = status_file {
-                StatusFile::error(CODE_SETTINGS, &wrong.to_string(), Timestamp::now()).save(&path)?;
-            }
+            report_wrong_settings(file, folders, &wrong)?;
             return Ok(WRONG);
         }
     };
@@ -41,6 +39,13 @@ pub(crate) fn run(file: &Path, folders: &Folders) -> Result<u8> {
     Agent::new(settings, status_file).run(&sender, &events);
     info!("ended");
     Ok(DONE)
+}
+
+/// Settings that are wrong are answered at once.
+pub(crate) fn report_wrong_settings(file: &Path, folders: &Folders, wrong: &LoadError) -> Result<()> {
+    let Some(folder) = &folders.status else { return Ok(()) };
+    let status = StatusFile::error(CODE_SETTINGS, &wrong.to_string(), Timestamp::now());
+    Ok(status.save(&sequence(file).status_file(folder))?)
 }
 
 /// The number that a `<N>.settings` file carries; other files are answered in `0.status`.

@@ -12,7 +12,7 @@ pub(crate) use roots::Roots;
 pub(crate) use transport::TransportError;
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ureq::Agent;
@@ -106,21 +106,27 @@ fn config() -> ConfigBuilder<AgentScope> {
 #[derive(Debug, Default)]
 struct RememberingResolver {
     inner: DefaultResolver,
-    known: Mutex<HashMap<String, ResolvedSocketAddrs>>,
+    known: Mutex<HashMap<String, Arc<Mutex<Option<Known>>>>>,
 }
+
+/// What a look-up came to; a name that was not found is not asked for again either.
+type Known = Option<ResolvedSocketAddrs>;
 
 impl Resolver for RememberingResolver {
     fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
-        // Held while looking up, so that all connections of a pass wait for one answer instead of asking at once.
-        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(addresses) = known.get(&authority) {
-            return Ok(addresses.clone());
+        let host = Arc::clone(lock(&self.known).entry(authority).or_default());
+        // Held while looking up: the connections to this host wait for one answer, those to others do not.
+        let mut known = lock(&host);
+        if known.is_none() {
+            *known = Some(self.inner.resolve(uri, config, timeout).ok());
         }
-        let addresses = self.inner.resolve(uri, config, timeout)?;
-        known.insert(authority, addresses.clone());
-        Ok(addresses)
+        known.clone().flatten().ok_or(ureq::Error::HostNotFound)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date.

@@ -31,6 +31,7 @@ pub(crate) struct Token {
     /// The client id of the identity that answered, when the answer tells.
     client_id: Option<String>,
     refresh_at: Instant,
+    expires_at: Instant,
 }
 
 impl Token {
@@ -105,6 +106,8 @@ struct Known {
     tokens: HashMap<Purpose, Result<Arc<Token>, IdentityError>>,
     /// For what a token that a vault did not accept was replaced in this pass.
     replaced: HashSet<Purpose>,
+    /// For what a token that is due for renewal is used on in this pass, because no new one was given.
+    kept: HashSet<Purpose>,
 }
 
 impl Tokens {
@@ -117,6 +120,7 @@ impl Tokens {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.tokens.retain(|_, token| token.is_ok());
         known.replaced.clear();
+        known.kept.clear();
     }
 
     /// A token of `identity` for `audience`. `refused` is one that a vault did not accept: it is replaced once in a pass,
@@ -133,9 +137,13 @@ impl Tokens {
         let purpose = Purpose { identity: identity.clone(), audience: audience.to_owned() };
         // Held while asking, so that all certificates of a pass wait for one answer.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
         match (known.tokens.get(&purpose), refused) {
             (Some(Err(error)), _) => return Err(error.clone()),
-            (Some(Ok(token)), None) if Instant::now() < token.refresh_at => return Ok(Arc::clone(token)),
+            (Some(Ok(token)), None) if now < token.refresh_at => return Ok(Arc::clone(token)),
+            (Some(Ok(token)), None) if known.kept.contains(&purpose) && now < token.expires_at => {
+                return Ok(Arc::clone(token));
+            }
             (Some(Ok(token)), Some(refused)) if !Arc::ptr_eq(refused, token) || known.replaced.contains(&purpose) => {
                 return Ok(Arc::clone(token));
             }
@@ -144,7 +152,23 @@ impl Tokens {
         if refused.is_some() {
             known.replaced.insert(purpose.clone());
         }
-        let token = self.request(identity, audience).map(Arc::new);
+        // An endpoint that did not answer is asked once a pass: each of its identities would wait for a deadline.
+        let silent = known.tokens.iter().find_map(|(other, token)| match token {
+            Err(error @ IdentityError::Transport { .. }) if other.identity.endpoint == identity.endpoint => Some(error),
+            _ => None,
+        });
+        let token = match silent {
+            Some(error) => Err(error.clone()),
+            None => self.request(identity, audience).map(Arc::new),
+        };
+        if let (Err(error), None, Some(Ok(old))) = (&token, refused, known.tokens.get(&purpose))
+            && now < old.expires_at
+        {
+            log::warn!("the token in use is kept: {error}");
+            let old = Arc::clone(old);
+            known.kept.insert(purpose);
+            return Ok(old);
+        }
         known.tokens.insert(purpose, token.clone());
         token
     }
@@ -215,11 +239,17 @@ fn accepted(answer: &Answer, identity: &Identity) -> Result<Token, IdentityError
             answered: excerpt(answered),
         });
     }
-    Ok(Token { text: Zeroizing::new(text.to_owned()), client_id, refresh_at: Instant::now() + usable_for(&parsed) })
+    let (now, left) = (Instant::now(), lifetime(&parsed));
+    Ok(Token {
+        text: Zeroizing::new(text.to_owned()),
+        client_id,
+        refresh_at: now + left - MARGIN.min(left / 2),
+        expires_at: now + left,
+    })
 }
 
-/// How long the token may be used.
-fn usable_for(answer: &TokenAnswer<'_>) -> Duration {
+/// How long the token lives.
+fn lifetime(answer: &TokenAnswer<'_>) -> Duration {
     let number = |value: &Option<serde_json::Value>| match value {
         Some(serde_json::Value::Number(number)) => number.as_u64(),
         Some(serde_json::Value::String(text)) => text.trim().parse().ok(),
@@ -230,8 +260,7 @@ fn usable_for(answer: &TokenAnswer<'_>) -> Duration {
         number(&answer.expires_on)?.checked_sub(now)
     });
     // A hostile number must not overflow the clock; tokens live a day.
-    let left = left.map_or(UNKNOWN, |seconds| Duration::from_secs(seconds.min(7 * 24 * 3600)));
-    left - MARGIN.min(left / 2)
+    left.map_or(UNKNOWN, |seconds| Duration::from_secs(seconds.min(7 * 24 * 3600)))
 }
 
 fn claims(token: &str) -> Claims {

@@ -16,6 +16,8 @@ const MISSING_CAP: f64 = 50.0;
 /// … for this long, and of five minutes after that.
 const MISSING_PATIENCE: Duration = Duration::from_secs(3600);
 const MISSING_LATER: f64 = 300.0;
+/// A server that asks for more than this is asked again all the same.
+const LONGEST_PAUSE: f64 = 3600.0;
 /// Caps of the random pauses after throttling and outages.
 const THROTTLED_CAP: f64 = 120.0;
 const OUTAGE_CAP: f64 = 300.0;
@@ -65,17 +67,28 @@ pub(crate) struct Poller {
 
 #[derive(Debug, Clone)]
 struct Slot {
+    /// Certificates of one vault have the same number.
+    vault: usize,
     due: Instant,
+    /// The vault asked for a pause until then.
+    paused_until: Option<Instant>,
     failures: u32,
     failing_since: Option<Instant>,
     last_asked: Option<Instant>,
 }
 
 impl Poller {
-    /// Everything is due at once.
-    pub(crate) fn new(interval: Duration, certificates: usize, now: Instant, random: Rng) -> Self {
-        let slot = Slot { due: now, failures: 0, failing_since: None, last_asked: None };
-        Self { interval, slots: vec![slot; certificates], next_poll: now, polled: false, random }
+    /// Everything is due at once. `vaults` has an entry for each certificate, the same number for those of one vault.
+    pub(crate) fn new(interval: Duration, vaults: &[usize], now: Instant, random: Rng) -> Self {
+        let slot = |&vault: &usize| Slot {
+            vault,
+            due: now,
+            paused_until: None,
+            failures: 0,
+            failing_since: None,
+            last_asked: None,
+        };
+        Self { interval, slots: vaults.iter().map(slot).collect(), next_poll: now, polled: false, random }
     }
 
     /// What to do at `now`.
@@ -86,11 +99,14 @@ impl Poller {
             self.polled = true;
             self.next_poll = now + self.interval.mul_f64(part);
         }
-        let first = self.slots.iter().map(|slot| slot.due).min().unwrap_or(self.next_poll).min(self.next_poll);
+        let first = self.slots.iter().map(Slot::ready).min().unwrap_or(self.next_poll).min(self.next_poll);
         if !regular && now < first {
             return Action::Wait(first - now);
         }
-        let is_due = |slot: &Slot| regular || slot.due <= now + TOGETHER;
+        let is_due = |slot: &Slot| match slot.paused_until {
+            Some(end) if now < end => false,
+            _ => regular || slot.due <= now + TOGETHER,
+        };
         let mut due: Vec<usize> = (0..self.slots.len()).filter(|&index| is_due(&self.slots[index])).collect();
         // A pass that ends half way must not starve those at the end of the list, whatever became of those before.
         due.sort_by_key(|&index| self.slots[index].last_asked);
@@ -100,6 +116,7 @@ impl Poller {
     /// Everything is due now: somebody asked for it.
     pub(crate) fn wake(&mut self, now: Instant) {
         self.next_poll = now;
+        self.slots.iter_mut().for_each(|slot| slot.paused_until = None);
     }
 
     /// A pass has ended; each certificate in it says when it wants to be looked at again.
@@ -110,16 +127,20 @@ impl Poller {
             let slot = &mut self.slots[index];
             let last_asked = if verdict.asked { Some(now) } else { slot.last_asked };
             let Some(retry) = verdict.retry else {
-                *slot = Slot { due: next_poll, failures: 0, failing_since: None, last_asked };
+                *slot = Slot { due: next_poll, failures: 0, failing_since: None, last_asked, ..*slot };
                 continue;
             };
             slot.last_asked = last_asked;
             let since = *slot.failing_since.get_or_insert(now);
-            slot.due = match pause(retry, verdict.installed, slot.failures, now - since, chance) {
-                Some(pause) => (now + pause).min(next_poll),
-                None => next_poll,
-            };
+            let end = pause(retry, verdict.installed, slot.failures, now - since, chance).map(|pause| now + pause);
+            slot.due = end.map_or(next_poll, |end| end.min(next_poll));
             slot.failures = slot.failures.saturating_add(1);
+            let vault = slot.vault;
+            if let (Retry::Throttled(Some(_)), Some(end)) = (retry, end) {
+                // What a server asks for holds for everything that would be asked of it.
+                let others = self.slots.iter_mut().filter(|slot| slot.vault == vault);
+                others.for_each(|slot| slot.paused_until = Some(slot.paused_until.map_or(end, |other| other.max(end))));
+            }
         }
     }
 
@@ -130,7 +151,16 @@ impl Poller {
 
     /// How long until this certificate is looked at again.
     pub(crate) fn until_next_try(&self, index: usize, now: Instant) -> Duration {
-        self.slots[index].due.min(self.next_poll).saturating_duration_since(now)
+        let slot = &self.slots[index];
+        let due = slot.due.min(self.next_poll);
+        slot.paused_until.map_or(due, |end| due.max(end)).saturating_duration_since(now)
+    }
+}
+
+impl Slot {
+    /// When it may be looked at before the regular poll.
+    fn ready(&self) -> Instant {
+        self.paused_until.map_or(self.due, |end| self.due.max(end))
     }
 }
 
@@ -141,10 +171,10 @@ fn pause(retry: Retry, installed: bool, failures: u32, failing_for: Duration, ch
     let failures = failures.min(16);
     let doubled = 5.0 * f64::from(1_u32 << failures);
     let seconds = match retry {
-        Retry::Throttled(asked) => {
-            let spread = doubled.min(THROTTLED_CAP);
-            asked.map_or(5.0, |asked| asked.as_secs_f64().clamp(1.0, 24.0 * 3600.0)) + chance * spread
+        Retry::Throttled(Some(asked)) => {
+            asked.as_secs_f64().clamp(1.0, LONGEST_PAUSE) + chance * doubled.min(THROTTLED_CAP)
         }
+        Retry::Throttled(None) => 5.0 + chance * doubled.min(if installed { THROTTLED_CAP } else { MISSING_CAP }),
         _ if !installed && failing_for < MISSING_PATIENCE => {
             (2.0 * 1.5_f64.powi(failures.cast_signed())).min(MISSING_CAP) * (0.9 + 0.1 * chance)
         }
@@ -169,6 +199,11 @@ impl InitialSync {
 
     pub(crate) fn new(now: Instant) -> Self {
         Self { tries: 0, deadline: now + Self::TIME }
+    }
+
+    /// How long success may be held back yet.
+    pub(crate) fn time_left(&self, now: Instant) -> Duration {
+        self.deadline.saturating_duration_since(now)
     }
 
     /// Counts a pass that did not complete it; true when that was the last one.
@@ -211,7 +246,7 @@ mod tests {
 
     fn poller(certificates: usize, seed: u64) -> (Poller, Instant) {
         let now = Instant::now();
-        (Poller::new(HOUR, certificates, now, Rng::with_seed(seed)), now)
+        (Poller::new(HOUR, &vec![0; certificates], now, Rng::with_seed(seed)), now)
     }
 
     #[test]
@@ -248,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_missing_certificate_is_tried_within_a_minute_for_an_hour_and_every_five_minutes_after() {
-        for retry in [Retry::Soon, Retry::NextPoll] {
+        for retry in [Retry::Soon, Retry::NextPoll, Retry::Throttled(None)] {
             let (mut poller, start) = poller(1, 7);
             poller.interval = 24 * HOUR;
             let mut now = start;
@@ -338,22 +373,50 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_retry_after_ends_at_the_regular_poll() {
+    fn a_hostile_retry_after_ends_within_the_hour() {
         let (mut poller, start) = poller(1, 5);
         let mut now = start;
         step(&mut poller, &mut now, |_| stale(Retry::Throttled(Some(Duration::MAX))));
-        step(&mut poller, &mut now, |_| FINE);
-        assert!(now - start <= HOUR);
+        while step(&mut poller, &mut now, |_| FINE).is_empty() {}
+        assert!(now - start >= HOUR && now - start <= HOUR + Duration::from_secs(5), "{:?}", now - start);
+    }
+
+    #[test]
+    fn the_pause_that_a_vault_asked_for_holds_for_regular_polls_and_for_all_its_certificates() {
+        let start = Instant::now();
+        let mut now = start;
+        let minute = Duration::from_secs(60);
+        let mut poller = Poller::new(minute, &[0, 0, 1], start, Rng::with_seed(4));
+        let asked = Retry::Throttled(Some(Duration::from_secs(200)));
+        step(&mut poller, &mut now, |index| if index == 1 { stale(asked) } else { FINE });
+        let mut seen = Vec::new();
+        while now - start < Duration::from_secs(220) {
+            let due = step(&mut poller, &mut now, |_| FINE);
+            seen.extend(due.into_iter().map(|index| (index, now - start)));
+        }
+        assert!(seen.iter().filter(|(index, _)| *index == 2).count() >= 3, "another vault goes on: {seen:?}");
+        let early = |(index, at): &&(usize, Duration)| *index < 2 && *at < Duration::from_secs(200);
+        assert_eq!(seen.iter().find(early), None);
+        assert!(seen.iter().any(|(index, _)| *index == 1), "{seen:?}");
+    }
+
+    #[test]
+    fn somebody_who_asks_for_a_poll_gets_it_during_a_pause() {
+        let (mut poller, mut now) = poller(1, 5);
+        step(&mut poller, &mut now, |_| stale(Retry::Throttled(Some(HOUR))));
+        now += Duration::from_secs(1);
+        poller.wake(now);
+        assert_eq!(poller.next(now), Action::Poll(vec![0]));
     }
 
     #[test]
     fn those_that_were_not_reached_come_first_at_the_next_poll() {
         let (mut poller, mut now) = poller(4, 2);
-        let stopped = Retry::Throttled(Some(HOUR * 2));
+        let stopped = Retry::NextPoll;
         let verdict = |index| match index {
             0 => FINE,
-            1 => missing(stopped),
-            _ => Verdict { asked: false, ..missing(stopped) },
+            1 => stale(stopped),
+            _ => Verdict { asked: false, ..stale(stopped) },
         };
         step(&mut poller, &mut now, verdict);
         assert_eq!(step(&mut poller, &mut now, |_| FINE), [2, 3, 0, 1]);

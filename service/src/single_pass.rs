@@ -16,7 +16,8 @@ use log::LevelFilter;
 use serde_json::{Value, json};
 
 use crate::agent::untried;
-use crate::daemon::{lock, sequence};
+use crate::check;
+use crate::daemon::{lock, report_wrong_settings, sequence};
 use crate::sync::{Link, Passed, Watch};
 use crate::{DONE, FAILED, WRONG};
 
@@ -31,6 +32,10 @@ pub(crate) fn run(file: &Path, folders: &Folders, as_json: bool) -> Result<u8> {
     let settings = match Settings::load(file) {
         Ok(settings) => settings,
         Err(wrong) => {
+            report_wrong_settings(file, folders, &wrong)?;
+            if as_json {
+                return check::run(file, true);
+            }
             writeln!(errors, "akvvm_service: {wrong}")?;
             return Ok(WRONG);
         }
@@ -40,8 +45,15 @@ pub(crate) fn run(file: &Path, folders: &Folders, as_json: bool) -> Result<u8> {
     }
     let _lock = lock(file, folders, WAIT)?;
     let Passed { reports, identity, .. } = pass(&settings);
-    let now = Timestamp::now();
+    let mut out = io::stdout().lock();
+    if as_json {
+        serde_json::to_writer(&mut out, &to_json(&settings.certificates, &reports, identity.as_deref()))?;
+        writeln!(out)?;
+    } else {
+        print(&mut out, &settings.certificates, &reports, identity.as_deref())?;
+    }
     if let Some(folder) = &folders.status {
+        let now = Timestamp::now();
         let phase = match reports.iter().all(|report| report.is_satisfied(now)) {
             false if settings.require_initial_sync => Phase::InitialSyncFailed,
             _ => Phase::Polling,
@@ -54,13 +66,6 @@ pub(crate) fn run(file: &Path, folders: &Folders, as_json: bool) -> Result<u8> {
             next_poll: None,
         };
         StatusFile::overview(&overview, now).save(&sequence(file).status_file(folder))?;
-    }
-    let mut out = io::stdout().lock();
-    if as_json {
-        serde_json::to_writer(&mut out, &to_json(&settings.certificates, &reports, identity.as_deref()))?;
-        writeln!(out)?;
-    } else {
-        print(&mut out, &settings.certificates, &reports, identity.as_deref())?;
     }
     Ok(if reports.iter().all(|report| report.problem().is_none()) { DONE } else { FAILED })
 }
@@ -112,8 +117,8 @@ fn print(
             writeln!(out, "{:width$}  warning: {warning}", "")?;
         }
     }
-    let installed = reports.iter().filter(|report| report.problem().is_none()).count();
-    write!(out, "{installed} of {} certificates installed", reports.len())?;
+    let current = reports.iter().filter(|report| report.problem().is_none()).count();
+    write!(out, "{current} of {} certificates up to date", reports.len())?;
     match identity {
         Some(identity) => writeln!(out, "; identity: {identity}"),
         None => writeln!(out),

@@ -19,7 +19,7 @@ use crate::http::{self, Roots};
 use crate::identity::{Token, Tokens};
 use crate::queue::{self, Queue};
 use crate::schedule::{Retry, Verdict};
-use crate::store::Store;
+use crate::store::{Placed, Store};
 use crate::vault::{self, SecretBundle, VaultError};
 
 /// Clocks that differ by more than this are not trusted to tell whether a certificate is valid.
@@ -66,9 +66,10 @@ impl Link {
         let Self { tokens, roots } = self;
         tokens.begin_pass();
         let (agent, store) = thread::scope(|scope| {
-            // Most certificates of a machine have one identity: its token is on the way while roots and folders are read.
+            // A head start that may fail: most certificates of a machine have one identity: its token is on the way while roots and folders are read.
             if let Some(first) = due.first().map(|&index| &settings.certificates[index]) {
-                scope.spawn(|| tokens.get(&first.identity, first.url.audience(), None));
+                let ask = || tokens.get(&first.identity, first.url.audience(), None);
+                let _ = thread::Builder::new().spawn_scoped(scope, ask);
             }
             (vault_agent(roots, connections), Store::open(&settings.certificates))
         });
@@ -83,14 +84,17 @@ impl Link {
         };
         let lanes = queue::lanes(settings, due, connections);
         let next = AtomicUsize::new(0);
-        thread::scope(|scope| {
-            for _ in 0..connections {
-                scope.spawn(|| {
-                    while let Some(lane) = lanes.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        pass.work_off(lane);
-                    }
-                });
+        let work = || {
+            while let Some(lane) = lanes.get(next.fetch_add(1, Ordering::Relaxed)) {
+                pass.work_off(lane);
             }
+        };
+        thread::scope(|scope| {
+            for _ in 1..connections {
+                // Where the system gives no more threads, fewer connections do the work.
+                let _ = thread::Builder::new().spawn_scoped(scope, work);
+            }
+            work();
         });
         pass.result()
     }
@@ -134,7 +138,7 @@ enum Dates {
     /// It may move, because the clock by which the version is not valid is wrong.
     Distrust(String),
     /// It stays with the version that it leads to.
-    Hold(String),
+    Hold(Installed, String),
 }
 
 impl Pass<'_> {
@@ -171,13 +175,25 @@ impl Pass<'_> {
         };
         warnings.extend(placed.warnings);
         let dates = self.judge_dates(observed, &placed.installed, &bundle)?;
-        let moved = !matches!(dates, Dates::Hold(_)) && self.store.point(observed, version)?;
-        if let Dates::Hold(remark) | Dates::Distrust(remark) = dates {
-            warnings.push(remark);
-        }
+        let done = match dates {
+            Dates::Hold(current, remark) => {
+                let kept = self.store.keep(observed)?.map(|kept| kept.warnings).unwrap_or_default();
+                let further: Vec<_> = kept.into_iter().filter(|warning| !warnings.contains(warning)).collect();
+                warnings.extend(further);
+                warnings.push(remark);
+                Done { installed: current, changed: false, warnings }
+            }
+            Dates::Fine | Dates::Distrust(_) => {
+                let moved = self.store.point(observed, version)?;
+                if let Dates::Distrust(remark) = dates {
+                    warnings.push(remark);
+                }
+                Done { installed: placed.installed, changed: written || moved, warnings }
+            }
+        };
         match placed.unreadable {
             Some(error) => Err(error.into()),
-            None => Ok(Done { installed: placed.installed, changed: written || moved, warnings }),
+            None => Ok(done),
         }
     }
 
@@ -239,10 +255,11 @@ impl Pass<'_> {
         } else {
             format!("expired {}", common::status::seconds(newest.not_after))
         };
-        Ok(Dates::Hold(format!(
+        let remark = format!(
             "the vault's newest version {} {why}: applications stay with {}, which is valid",
             newest.version, current.version
-        )))
+        );
+        Ok(Dates::Hold(current, remark))
     }
 
     fn take_down(&self, index: usize, observed: &ObservedCertificate, asked: bool, result: Result<Done, Error>) {
@@ -263,11 +280,18 @@ impl Pass<'_> {
             Err(error) => {
                 let problem = Problem { code: error.code(), message: error.to_string(), next_try: None };
                 log_once(before.problem(), &problem, &error);
+                let mut warnings = before.warnings.clone();
                 let state = match remaining {
-                    Some(installed) => State::Stale { installed, since: before.stale_since(), problem },
+                    Some(Placed { installed, warnings: found, .. }) => {
+                        for warning in found.into_iter().filter(|warning| !before.warnings.contains(warning)) {
+                            warn!("{}: {warning}", observed.url);
+                            warnings.push(warning);
+                        }
+                        State::Stale { installed, since: before.stale_since(), problem }
+                    }
                     None => State::Missing { problem },
                 };
-                (Report { state, warnings: before.warnings.clone() }, Some(error.retry()))
+                (Report { state, warnings }, Some(error.retry()))
             }
         };
         let verdict = Verdict { asked, installed: report.installed().is_some(), retry };
@@ -275,9 +299,9 @@ impl Pass<'_> {
         results.verdicts.push((index, verdict));
     }
 
-    /// What an application still finds although this pass failed.
-    fn remaining(&self, observed: &ObservedCertificate) -> Option<Installed> {
-        self.store.current(observed).unwrap_or_else(|error| {
+    /// What an application still finds although this pass failed. Its permissions are put right all the same.
+    fn remaining(&self, observed: &ObservedCertificate) -> Option<Placed> {
+        self.store.keep(observed).unwrap_or_else(|error| {
             debug!("{}: {error}", observed.url);
             None
         })

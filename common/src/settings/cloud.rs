@@ -38,12 +38,12 @@ const BUILT_IN: [&str; 7] = [
 #[derive(Debug, thiserror::Error)]
 pub enum CloudsError {
     /// Not readable, or somebody else than root could have written it.
-    #[error("{path}: {source}")]
+    #[error("{path}: {cause}")]
     Untrusted {
         /// The local list.
         path: String,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// Not the documented JSON.
     #[error(
@@ -93,7 +93,7 @@ impl Clouds {
         let text = match system::read_trusted(&path) {
             Ok(Some(text)) => text,
             Ok(None) => return Ok(Self::built_in()),
-            Err(source) => return Err(CloudsError::Untrusted { path: path.display().to_string(), source }),
+            Err(cause) => return Err(CloudsError::Untrusted { path: path.display().to_string(), cause }),
         };
         Self::built_in()
             .extended(&text)

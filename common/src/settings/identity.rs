@@ -112,7 +112,7 @@ impl Endpoint {
             "localhost" => Host::Localhost,
             "127.0.0.1" => Host::LoopbackV4,
             "[::1]" => Host::LoopbackV6,
-            _ => return Err(refused("is neither the metadata service nor on this machine".to_owned())),
+            _ => return Err(refused("names neither the metadata service (169.254.169.254) nor localhost".to_owned())),
         };
         Ok(Self { host, port, path: token_path(path).map_err(refused)? })
     }

@@ -16,6 +16,8 @@ mod url;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +31,8 @@ pub use url::{SecretUrl, UrlError, Version};
 use keys::Section;
 use reader::{Findings, Node};
 
+/// Settings for 10,000 certificates are a tenth of this.
+const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 /// The polling interval when the settings have none.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(3600);
 /// Shorter intervals are raised to this: vault limits and audit logs are shared by a whole fleet.
@@ -111,23 +115,23 @@ impl std::error::Error for SettingsError {}
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file could not be read.
-    #[error("{path}: {source}")]
+    #[error("{path}: {cause}")]
     Read {
         /// The settings file.
         path: String,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The list of further clouds, a local file, is wrong.
     #[error(transparent)]
     Clouds(#[from] CloudsError),
     /// The settings themselves are wrong.
-    #[error("{path}: {source}")]
+    #[error("{path}: {cause}")]
     Settings {
         /// The settings file.
         path: String,
         /// The findings.
-        source: SettingsError,
+        cause: SettingsError,
     },
 }
 
@@ -138,9 +142,9 @@ impl Settings {
     /// The file cannot be read, or what it says is refused.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
         let name = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|source| LoadError::Read { path: name.clone(), source })?;
+        let bytes = read_bounded(path).map_err(|cause| LoadError::Read { path: name.clone(), cause })?;
         let clouds = Clouds::of_this_machine()?;
-        Self::parse(&bytes, &clouds).map_err(|source| LoadError::Settings { path: name, source })
+        Self::parse(&bytes, &clouds).map_err(|cause| LoadError::Settings { path: name, cause })
     }
 
     /// Reads a whole document: the agent's wrapper, or the public settings themselves.
@@ -182,6 +186,19 @@ impl Settings {
         };
         Some(Self { polling_interval, require_initial_sync, identity: identity?, certificates, warnings: Vec::new() })
     }
+}
+
+/// The whole file, unless it is far larger than any settings.
+///
+/// # Errors
+/// As the system says, or the file is too large.
+pub fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("is larger than {LARGEST_FILE} bytes")));
+    }
+    Ok(bytes)
 }
 
 fn interval(node: Option<Node<'_>>, findings: &mut Findings) -> Duration {

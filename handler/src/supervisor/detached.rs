@@ -27,8 +27,8 @@ use super::{Launch, environment_file, running};
 const ENVIRONMENT_FILE: &str = "/etc/default/akvvm_service";
 /// Where programs are when the agent did not say.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// A new service holds its lock within this time.
-const START: Duration = Duration::from_secs(10);
+/// A new service holds its lock within this time, also on a machine that is just booting; the agent waits five minutes.
+const START: Duration = Duration::from_secs(30);
 /// The service ends within five seconds of SIGTERM.
 const TERMINATION: Duration = Duration::from_secs(6);
 /// A killed process is gone within this time, unless the kernel is in trouble.

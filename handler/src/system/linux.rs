@@ -5,8 +5,16 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use rustix::fs::Mode;
+use rustix::process::umask;
+
 /// The service's file name.
 pub(crate) const PROGRAM: &str = "akvvm_service";
+
+/// Keeps what this process creates from other users.
+pub(crate) fn be_private() {
+    umask(Mode::RWXG | Mode::RWXO);
+}
 
 /// Lets the owner run the file at `path`; an archive that was unpacked without its modes does not. Other bits stay.
 ///

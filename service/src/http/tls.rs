@@ -78,7 +78,11 @@ impl Transport for TlsTransport {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         self.stream.get_mut().set_timeout(timeout);
-        let amount = self.stream.read(self.buffers.input_append_buf())?;
+        let room = self.buffers.input_append_buf();
+        if room.is_empty() {
+            return Err(Error::LargeResponseHeader(BUFFER, BUFFER));
+        }
+        let amount = self.stream.read(room)?;
         self.buffers.input_appended(amount);
         Ok(amount > 0)
     }

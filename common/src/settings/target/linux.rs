@@ -193,7 +193,7 @@ fn account(text: &str) -> Result<String, String> {
 }
 
 /// Folders that hold code, policy or the kernel's files: nothing that settings name may ever be written there.
-const REFUSED_TREES: [&str; 26] = [
+const REFUSED_TREES: [&str; 47] = [
     "/proc",
     "/sys",
     "/dev",
@@ -219,7 +219,28 @@ const REFUSED_TREES: [&str; 26] = [
     "/etc/akvvm",
     "/etc/default",
     "/etc/apt",
+    "/etc/udev",
+    "/etc/polkit-1",
+    "/etc/dbus-1",
+    "/etc/NetworkManager",
+    "/etc/init",
+    "/etc/kernel",
+    "/etc/selinux",
+    "/etc/xdg",
+    "/etc/skel",
+    "/etc/alternatives",
+    "/etc/network",
+    "/etc/initramfs-tools",
+    "/etc/dpkg",
+    "/etc/yum",
+    "/etc/dnf",
+    "/var/spool/cron",
+    "/var/lib/dpkg",
+    "/var/lib/rpm",
     "/var/lib/akvvm",
+    "/etc/ssl/certs",
+    "/etc/pki/ca-trust",
+    "/etc/ca-certificates",
 ];
 
 fn folder(text: &str) -> Result<Arc<Path>, String> {
@@ -249,8 +270,13 @@ fn folder(text: &str) -> Result<Arc<Path>, String> {
     if let Some(tree) = tree {
         return refused(&format!("lies in {tree}, which belongs to the system"));
     }
-    if matches!(parts[..], [] | ["etc"] | ["var"] | ["home"])
-        || matches!(parts[..], ["etc", name, ..] if name.starts_with("cron"))
+    let is_policy = |name: &str| name.starts_with("cron") || name.ends_with(".d");
+    if matches!(
+        parts[..],
+        [] | ["etc" | "var" | "home" | "opt" | "srv" | "mnt" | "tmp"] | ["var", "lib" | "log" | "tmp"]
+    ) || matches!(parts[..], ["var", "lib", "waagent"])
+        || matches!(parts[..], ["etc", name, ..] if is_policy(name))
+        || parts.contains(&".ssh")
     {
         return refused("is a folder of the system");
     }
@@ -319,6 +345,19 @@ mod tests {
             "/srv/a\u{0}b",
             "LocalMachine",
             "/var/lib/waagent/Contoso.X-1.2",
+            "/etc/udev/rules.d",
+            "/etc/modprobe.d",
+            "/etc/logrotate.d/x",
+            "/etc/rc3.d",
+            "/var/spool/cron/crontabs",
+            "/var/lib",
+            "/var/lib/waagent",
+            "/home/app1/.ssh",
+            "/tmp",
+            "/etc/bash_completion.d",
+            "/etc/ssl/certs",
+            "/etc/pki/ca-trust/source/anchors",
+            "/etc/ca-certificates",
         ] {
             assert!(folder(text).is_err(), "{text:?}");
         }
