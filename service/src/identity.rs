@@ -64,7 +64,7 @@ pub(crate) enum IdentityError {
         "this machine has several user-assigned identities: write the client id of the one to use as authenticationSettings.msiClientId"
     )]
     Several,
-    #[error("the metadata service is busy or being updated (HTTP {status})")]
+    #[error("the metadata service {} (HTTP {status}): it is asked again", passing(*.status))]
     Unavailable { status: u16, retry_after: Option<Duration> },
     #[error("the metadata service refused (HTTP {status}: {description})")]
     Refused { status: u16, description: String },
@@ -270,6 +270,15 @@ fn claims(token: &str) -> Claims {
         .and_then(|payload| URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok())
         .and_then(|payload| serde_json::from_slice(&payload).ok())
         .unwrap_or_default()
+}
+
+/// Why the metadata service cannot answer now; all of it passes.
+fn passing(status: u16) -> &'static str {
+    match status {
+        404 | 410 => "is being updated, which takes about a minute",
+        429 => "limits the number of requests",
+        _ => "has failed",
+    }
 }
 
 fn refusal(answer: &Answer, identity: &Identity) -> IdentityError {

@@ -212,10 +212,10 @@ fn each_trouble_of_the_metadata_service_has_its_own_message_and_heals() {
     let story = Story::begin().unwrap();
     let answer = |body: Value| Fault::Answer(Response::json(200, &body));
     let cases: Vec<(&str, Fault, i64, &[&str])> = vec![
-        ("404", Trouble::NotFound.into(), 23, &["busy or being updated", "HTTP 404"]),
+        ("404", Trouble::NotFound.into(), 23, &["being updated", "HTTP 404"]),
         ("410", Trouble::Gone.into(), 23, &["being updated", "HTTP 410"]),
-        ("429", Trouble::Throttled(Some(3)).into(), 23, &["busy", "HTTP 429"]),
-        ("500", Trouble::Failed(500).into(), 23, &["HTTP 500"]),
+        ("429", Trouble::Throttled(Some(3)).into(), 23, &["limits the number of requests", "HTTP 429"]),
+        ("500", Trouble::Failed(500).into(), 23, &["has failed", "HTTP 500"]),
         ("503", Trouble::Failed(503).into(), 23, &["HTTP 503"]),
         (
             "not found",
