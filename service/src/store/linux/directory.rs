@@ -3,8 +3,10 @@
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{Mode, OFlags, Stat, openat};
+use rustix::fs::{Mode, OFlags, Stat, fsync, openat};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::geteuid;
 
@@ -21,6 +23,9 @@ pub(super) struct Directory {
     /// As it was reached, for messages.
     pub(super) path: PathBuf,
     pub(super) fd: OwnedFd,
+    /// How many changes were made that are to reach the disk, and how many of them have.
+    changes: AtomicU64,
+    synced: Mutex<u64>,
 }
 
 impl Directory {
@@ -28,7 +33,25 @@ impl Directory {
     pub(super) fn open(path: PathBuf, place: impl AsFd) -> Result<Self, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = retry_on_intr(|| openat(&place, ".", flags, Mode::empty()))?;
-        Ok(Self { path, fd })
+        Ok(Self::of(path, fd))
+    }
+
+    /// A directory that was opened already.
+    pub(super) fn of(path: PathBuf, fd: OwnedFd) -> Self {
+        Self { path, fd, changes: AtomicU64::new(0), synced: Mutex::new(0) }
+    }
+
+    /// Brings the change that was just made to the disk. Changes of other threads that wait meanwhile go with it: a disk
+    /// takes as long for one as for all of them.
+    pub(super) fn sync(&self) -> Result<(), Errno> {
+        let own = self.changes.fetch_add(1, Ordering::AcqRel) + 1;
+        let mut synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
+        if *synced < own {
+            let all = self.changes.load(Ordering::Acquire);
+            retry_on_intr(|| fsync(&self.fd))?;
+            *synced = all;
+        }
+        Ok(())
     }
 
     /// Says, for later passes, that this service created the directory. File systems without such

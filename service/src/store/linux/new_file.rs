@@ -59,7 +59,7 @@ pub(super) fn write(folder: &Directory, name: &str, contents: Contents<'_>) -> R
 
     retry_on_intr(|| fsync(&file)).map_err(failed("bring the file to the disk", &path))?;
     unfinished.install_as(name).map_err(failed("name the file", &path))?;
-    retry_on_intr(|| fsync(&folder.fd)).map_err(failed("bring the folder to the disk", &folder.path))?;
+    folder.sync().map_err(failed("bring the folder to the disk", &folder.path))?;
     Ok(is_supported)
 }
 

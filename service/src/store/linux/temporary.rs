@@ -53,7 +53,7 @@ impl<'a> Temporary<'a> {
             return Err(Errno::STALE);
         }
         let path = folder.path.join(&made.name);
-        Ok((made, Directory { path, fd }))
+        Ok((made, Directory::of(path, fd)))
     }
 
     /// Gives it its real name, in place of what had that name.
