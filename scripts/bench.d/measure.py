@@ -131,7 +131,7 @@ def main():
     latency = add_latency(arguments.latency)
     competing = contenders(arguments.service, latency)
     result = {"machine": machine(), "latency_ms": latency, "round_trip_ms": round(emulator.round_trip(), 3), "runs": []}
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+    with tempfile.TemporaryDirectory(dir=arguments.folder.resolve()) as folder:
         folder = Path(folder)
         for contender in competing:
             # Unmeasured, so that the first one measured does not pay for reading programs from the disk.

@@ -82,7 +82,7 @@ impl Agent {
         loop {
             match self.poller.next(Instant::now()) {
                 Action::Wait(pause) => match events.recv_timeout(self.patience(pause)) {
-                    Ok(Event::Wakeup(Wakeup::Poll)) => self.poller.wake(Instant::now()),
+                    Ok(Event::Wakeup(Wakeup::Poll)) => self.wake(),
                     Ok(Event::Wakeup(Wakeup::Stop)) | Err(RecvTimeoutError::Disconnected) => return,
                     Ok(Event::Finished(_) | Event::Lost) => {}
                     Err(RecvTimeoutError::Timeout) => self.look_at_the_clock(),
@@ -149,7 +149,7 @@ impl Agent {
                     let (passed, link) = *done;
                     self.take_in(passed);
                     if again {
-                        self.poller.wake(Instant::now());
+                        self.wake();
                     }
                     return Some(link);
                 }
@@ -172,6 +172,11 @@ impl Agent {
         let verdict = Verdict { installed: true, asked: true, retry: Some(Retry::Soon) };
         let verdicts = due.iter().map(|&index| (index, verdict)).collect();
         self.take_in(Passed { reports: untried(&self.settings), verdicts, identity: None });
+    }
+
+    fn wake(&mut self) {
+        info!("polling now, as asked");
+        self.poller.wake(Instant::now());
     }
 
     /// What a pass did is worth a last status; what it did not reach is not waited for.

@@ -3,7 +3,9 @@
 //! Both try once, follow no redirect, ask for no compression, and have a deadline and a cap for everything that they
 //! read. When to try again is the scheduler's to say.
 
+mod ahead;
 mod proxy;
+mod resolver;
 mod roots;
 mod tls;
 mod transport;
@@ -11,7 +13,6 @@ mod transport;
 pub(crate) use roots::Roots;
 pub(crate) use transport::TransportError;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,10 +20,11 @@ use ureq::Agent;
 use ureq::config::{AutoHeaderValue, Config, ConfigBuilder};
 use ureq::http::{HeaderMap, Uri};
 use ureq::typestate::AgentScope;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout, TcpConnector};
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
 use zeroize::Zeroizing;
 
+use ahead::{Ahead, AheadConnector};
+use resolver::RememberingResolver;
 use tls::TlsConnector;
 
 /// A secret is 25 kB at most; nothing that we ask for is larger than this.
@@ -55,19 +57,45 @@ pub(crate) fn metadata_agent() -> Agent {
 }
 
 /// For the vaults of one pass: at most `connections` at a time, kept alive between requests.
-pub(crate) fn vault_agent(roots: &Roots, connections: usize) -> Result<Agent, TransportError> {
+pub(crate) fn vault_client(roots: &Roots, connections: usize) -> Result<VaultClient, TransportError> {
+    let proxy = proxy::of_environment()?;
+    let is_direct = proxy.is_none();
     let config = config()
         .https_only(true)
-        .proxy(proxy::of_environment()?)
+        .proxy(proxy)
         .max_idle_connections(connections)
         .max_idle_connections_per_host(connections)
         .max_idle_age(Duration::from_secs(60))
         .build();
+    let resolver = RememberingResolver::default();
+    let ahead = Arc::new(Ahead::new(roots.tls_config(), resolver.clone(), config.clone()));
     let connector =
-        ().chain(ConnectProxyConnector::default())
+        ().chain(AheadConnector(Arc::clone(&ahead)))
+            .chain(ConnectProxyConnector::default())
             .chain(TcpConnector::default())
             .chain(TlsConnector { config: roots.tls_config() });
-    Ok(Agent::with_parts(config, connector, RememberingResolver::default()))
+    let agent = Agent::with_parts(config, connector, resolver);
+    Ok(VaultClient { agent, ahead: is_direct.then_some(ahead) })
+}
+
+/// Asks the vaults of one pass.
+pub(crate) struct VaultClient {
+    agent: Agent,
+    /// Not where a proxy is in between.
+    ahead: Option<Arc<Ahead>>,
+}
+
+impl VaultClient {
+    /// Opens a connection to `host` before it is needed.
+    pub(crate) fn open_ahead(&self, host: &str) {
+        if let Some(ahead) = &self.ahead {
+            ahead.open(host);
+        }
+    }
+
+    pub(crate) fn agent(&self) -> &Agent {
+        &self.agent
+    }
 }
 
 /// Sends `GET url` with `headers` and reads the whole answer.
@@ -102,29 +130,7 @@ fn config() -> ConfigBuilder<AgentScope> {
         .output_buffer_size(BUFFER)
 }
 
-/// Looks a host up once per pass. ureq asks for every request, and starts a thread each time to keep its deadline.
-#[derive(Debug, Default)]
-struct RememberingResolver {
-    inner: DefaultResolver,
-    known: Mutex<HashMap<String, Arc<Mutex<Option<Known>>>>>,
-}
-
-/// What a look-up came to; a name that was not found is not asked for again either.
-type Known = Option<ResolvedSocketAddrs>;
-
-impl Resolver for RememberingResolver {
-    fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
-        let host = Arc::clone(lock(&self.known).entry(authority).or_default());
-        // Held while looking up: the connections to this host wait for one answer, those to others do not.
-        let mut known = lock(&host);
-        if known.is_none() {
-            *known = Some(self.inner.resolve(uri, config, timeout).ok());
-        }
-        known.clone().flatten().ok_or(ureq::Error::HostNotFound)
-    }
-}
-
+/// A panic elsewhere leaves what these hold as it was.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -38,6 +38,11 @@ impl Queue {
         Self { certificates, next: AtomicUsize::new(0), unreached: AtomicUsize::new(0), stopped: Mutex::default() }
     }
 
+    /// A certificate of this vault.
+    pub(crate) fn first(&self) -> Option<usize> {
+        self.certificates.first().copied()
+    }
+
     /// The next certificate.
     pub(crate) fn take(&self) -> Option<usize> {
         self.certificates.get(self.next.fetch_add(1, Ordering::Relaxed)).copied()

@@ -7,20 +7,18 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use crate::certificate::Certificate;
+use crate::error::Error;
+use crate::http::{self, Roots, VaultClient};
+use crate::identity::{Token, Tokens};
+use crate::queue::{self, Queue};
+use crate::schedule::{Retry, Verdict};
+use crate::store::{Placed, Store};
+use crate::vault::{self, SecretBundle, VaultError};
 use common::report::{Installed, Problem, Report, State};
 use common::settings::{ObservedCertificate, Settings};
 use jiff::{SignedDuration, Timestamp};
 use log::{debug, error, info, warn};
-use ureq::Agent;
-
-use crate::certificate::Certificate;
-use crate::error::Error;
-use crate::http::{self, Roots};
-use crate::identity::{Token, Tokens};
-use crate::queue::{self, Queue};
-use crate::schedule::{Retry, Verdict};
-use crate::store::Store;
-use crate::vault::{self, SecretBundle, VaultError};
 
 /// Clocks that differ by more than this are not trusted to tell whether a certificate is valid.
 const TRUSTED_SKEW: SignedDuration = SignedDuration::from_mins(5);
@@ -62,57 +60,44 @@ impl Link {
         reports: Vec<Report>,
         watch: &Watch<'_>,
     ) -> Passed {
-        let connections = queue::connections(due.len());
         let Self { tokens, roots } = self;
         tokens.begin_pass();
-        let (agent, store) = thread::scope(|scope| {
-            // A head start that may fail: most certificates of a machine have one identity: its token is on the way while roots and folders are read.
+        thread::scope(|scope| {
+            // A head start that may fail. Most certificates of a machine have one identity: its token is on the way while
+            // roots and folders are read and connections to the vaults are opened.
             if let Some(first) = due.first().map(|&index| &settings.certificates[index]) {
                 let ask = || tokens.get(&first.identity, first.url.audience(), None);
                 let _ = thread::Builder::new().spawn_scoped(scope, ask);
             }
-            (vault_agent(roots, connections), Store::open(&settings.certificates))
-        });
-        let pass = Pass {
-            settings,
-            tokens,
-            agent,
-            store,
-            used: Mutex::default(),
-            results: Mutex::new(Results { reports, verdicts: Vec::with_capacity(due.len()) }),
-            watch,
-        };
-        let lanes = queue::lanes(settings, due, connections);
-        let next = AtomicUsize::new(0);
-        let work = || {
-            while let Some(lane) = lanes.get(next.fetch_add(1, Ordering::Relaxed)) {
-                pass.work_off(lane);
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 1..connections {
-                // Where the system gives no more threads, fewer connections do the work.
-                let _ = thread::Builder::new().spawn_scoped(scope, work);
-            }
-            work();
-        });
-        pass.result()
+            let connections = queue::connections(due.len());
+            let pass = Pass {
+                settings,
+                tokens,
+                client: vault_client(roots, connections),
+                store: Store::open(&settings.certificates),
+                used: Mutex::default(),
+                results: Mutex::new(Results { reports, verdicts: Vec::with_capacity(due.len()) }),
+                watch,
+            };
+            pass.work(&queue::lanes(settings, due, connections), connections);
+            pass.result()
+        })
     }
 }
 
 /// The client for this pass. Without roots no vault can be asked, which each certificate then reports.
-fn vault_agent(known: &mut Option<Roots>, connections: usize) -> Result<Agent, http::TransportError> {
+fn vault_client(known: &mut Option<Roots>, connections: usize) -> Result<VaultClient, http::TransportError> {
     let roots = match known.take() {
         Some(roots) => roots.refreshed()?,
         None => Roots::load()?,
     };
-    http::vault_agent(known.insert(roots), connections)
+    http::vault_client(known.insert(roots), connections)
 }
 
 struct Pass<'a> {
     settings: &'a Settings,
     tokens: &'a Tokens,
-    agent: Result<Agent, http::TransportError>,
+    client: Result<VaultClient, http::TransportError>,
     store: Store,
     used: Mutex<Vec<String>>,
     results: Mutex<Results>,
@@ -142,7 +127,27 @@ enum Dates {
 }
 
 impl Pass<'_> {
+    /// Works the lanes off, each in a thread, one of them in this.
+    fn work(&self, lanes: &[Arc<Queue>], connections: usize) {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(lane) = lanes.get(next.fetch_add(1, Ordering::Relaxed)) {
+                self.work_off(lane);
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..connections {
+                // Where the system gives no more threads, fewer connections do the work.
+                let _ = thread::Builder::new().spawn_scoped(scope, work);
+            }
+            work();
+        });
+    }
+
     fn work_off(&self, queue: &Queue) {
+        if let (Ok(client), Some(first)) = (&self.client, queue.first()) {
+            client.open_ahead(self.settings.certificates[first].url.host());
+        }
         while !self.watch.stop.load(Ordering::Relaxed) {
             let Some(index) = queue.take() else { return };
             let observed = &self.settings.certificates[index];
@@ -177,6 +182,9 @@ impl Pass<'_> {
         let dates = self.judge_dates(observed, &placed.installed, &bundle)?;
         let done = match dates {
             Dates::Hold(current, remark) => {
+                let kept = self.store.keep(observed)?.map(|kept| kept.warnings).unwrap_or_default();
+                let further: Vec<_> = kept.into_iter().filter(|warning| !warnings.contains(warning)).collect();
+                warnings.extend(further);
                 warnings.push(remark);
                 Done { installed: current, changed: false, warnings }
             }
@@ -196,18 +204,18 @@ impl Pass<'_> {
 
     /// Asks the vault; a token that it does not accept is replaced once.
     fn fetch(&self, observed: &ObservedCertificate) -> Result<SecretBundle, Error> {
-        let agent = self
-            .agent
+        let client = self
+            .client
             .as_ref()
             .map_err(|source| VaultError::Transport { host: observed.url.host().to_owned(), source: source.clone() })?;
         let token = self.token(observed, None)?;
-        match vault::secret(agent, &observed.url, &token) {
+        match vault::secret(client.agent(), &observed.url, &token) {
             Err(error) if error.is_stale_token() => {
                 let fresh = self.token(observed, Some(&token))?;
                 if Arc::ptr_eq(&fresh, &token) {
                     return Err(error.into());
                 }
-                Ok(vault::secret(agent, &observed.url, &fresh)?)
+                Ok(vault::secret(client.agent(), &observed.url, &fresh)?)
             }
             result => Ok(result?),
         }
@@ -277,11 +285,18 @@ impl Pass<'_> {
             Err(error) => {
                 let problem = Problem { code: error.code(), message: error.to_string(), next_try: None };
                 log_once(before.problem(), &problem, &error);
+                let mut warnings = before.warnings.clone();
                 let state = match remaining {
-                    Some(installed) => State::Stale { installed, since: before.stale_since(), problem },
+                    Some(Placed { installed, warnings: found, .. }) => {
+                        for warning in found.into_iter().filter(|warning| !before.warnings.contains(warning)) {
+                            warn!("{}: {warning}", observed.url);
+                            warnings.push(warning);
+                        }
+                        State::Stale { installed, since: before.stale_since(), problem }
+                    }
                     None => State::Missing { problem },
                 };
-                (Report { state, warnings: before.warnings.clone() }, Some(error.retry()))
+                (Report { state, warnings }, Some(error.retry()))
             }
         };
         let verdict = Verdict { asked, installed: report.installed().is_some(), retry };
@@ -289,9 +304,9 @@ impl Pass<'_> {
         results.verdicts.push((index, verdict));
     }
 
-    /// What an application still finds although this pass failed.
-    fn remaining(&self, observed: &ObservedCertificate) -> Option<Installed> {
-        self.store.current(observed).unwrap_or_else(|error| {
+    /// What an application still finds although this pass failed. Its permissions are put right all the same.
+    fn remaining(&self, observed: &ObservedCertificate) -> Option<Placed> {
+        self.store.keep(observed).unwrap_or_else(|error| {
             debug!("{}: {error}", observed.url);
             None
         })

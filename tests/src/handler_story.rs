@@ -5,8 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
@@ -42,17 +41,21 @@ pub fn package() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A program of the package, as it is in there: unpacked once for all stories of a process.
+/// A program of the package, as it is in there: unpacked once for all stories.
 pub fn program(name: &str) -> Result<PathBuf> {
-    static UNPACKED: OnceLock<PathBuf> = OnceLock::new();
-    let folder = match UNPACKED.get() {
-        Some(folder) => folder,
-        None => {
-            let folder = temporary_folder("programs-")?.keep();
-            unpack(&package()?, &folder)?;
-            UNPACKED.get_or_init(|| folder)
+    let package = package()?;
+    let made = fs::metadata(&package)?.modified()?.duration_since(UNIX_EPOCH)?.as_nanos();
+    let folder = target()?.join(format!("tmp/programs-{made}"));
+    if !folder.exists() {
+        let unfinished = temporary_folder("unfinished-")?;
+        unpack(&package, unfinished.path())?;
+        // Another story may have been faster.
+        if let Err(error) = fs::rename(unfinished.path(), &folder)
+            && !folder.exists()
+        {
+            return Err(error).with_context(|| folder.display().to_string());
         }
-    };
+    }
     Ok(folder.join(name))
 }
 
@@ -237,6 +240,13 @@ impl Extension {
         }
         let ended = || processes.iter().all(|(id, _)| has_ended(*id)).then_some(());
         wait_for(PATIENCE, "end of all processes", ended)
+    }
+}
+
+impl Drop for Extension {
+    fn drop(&mut self) {
+        // What a story mounted on the disk would keep its folder from being removed.
+        let _ = self.run("umount", &["--recursive", "--lazy", DISK]);
     }
 }
 

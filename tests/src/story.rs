@@ -351,10 +351,15 @@ impl Service {
 
     /// Asks for a poll, as `systemctl reload` does, and waits until a pass that began after it is over.
     pub fn poll(&self) -> Result<()> {
-        const OVER: &str = "next poll in";
-        let before = self.log()?.matches(OVER).count();
+        const BEGUN: &str = "polling now, as asked";
+        let before = self.log()?.matches(BEGUN).count();
         self.signal(Signal::HUP)?;
-        self.wait_for_log(PATIENCE, OVER, before + 1).map(|_| ())
+        let over = wait_for(PATIENCE, "poll", || {
+            let log = self.log().ok()?;
+            let since = log.match_indices(BEGUN).nth(before).map(|(at, _)| &log[at..])?;
+            since.contains("next poll in").then_some(())
+        });
+        over.with_context(|| self.log().unwrap_or_default())
     }
 
     /// Sends a signal.

@@ -117,7 +117,7 @@ fn a_first_deployment_is_transitioning_until_every_certificate_is_there() {
     let status = succeeds(&extension);
     assert!(status.message.unwrap().starts_with("1 of 1 certificates installed"));
     points_to("web", &version);
-    assert_eq!(unfinished(&[DISK, "/var/lib", "/var/log/azure"]), [PathBuf::new(); 0]);
+    assert_eq!(unfinished(&[DISK, "/var/lib", "/var/log/azure"]), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn an_update_and_a_way_back_never_break_the_link() {
         assert_eq!(program, extension.agent.folder().unwrap().join("akvvm_service"));
     }
     reader.end();
-    assert_eq!(unfinished(&[DISK, "/var/lib"]), [PathBuf::new(); 0]);
+    assert_eq!(unfinished(&[DISK, "/var/lib"]), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -347,7 +347,7 @@ fn disabled_it_stands_still_and_uninstalled_it_leaves_only_certificates() {
     assert!(processes.is_empty(), "{processes:?}");
     assert!(!Path::new("/var/lib/akvvm").exists());
     assert_eq!(fs::read_dir("/var/lib/waagent").unwrap().count(), 0);
-    assert_eq!(unfinished(&[DISK, "/var/lib", "/etc"]), [PathBuf::new(); 0]);
+    assert_eq!(unfinished(&[DISK, "/var/lib", "/etc"]), Vec::<PathBuf>::new());
     assert_eq!(fs::read_dir(STORE).unwrap().count(), 3);
     points_to("web", &second);
 }

@@ -1,6 +1,6 @@
 //! The package on another distribution than the one it was built on: Ubuntu 22.04, with its own, older C library, its own
 //! name service and its own trust store. That nothing newer than glibc 2.34 is needed is checked when the package is made.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 use std::fs;
 use std::io::Write;
@@ -13,12 +13,18 @@ use tests::story::{Finished, observing};
 
 /// Where the other userland is on the machine of the story.
 const ROOT: &str = "/srv/jammy";
+/// How the setup says that the archive cannot be asked from this network.
+const OUT_OF_REACH: i32 = 75;
 
 /// Puts Ubuntu's files over the disk of the story, which takes what is written.
-fn ubuntu() -> Extension {
+fn ubuntu() -> Option<Extension> {
     // Before the story begins, which has no network but its own.
     let setup = repository().join("tests/userland/setup");
     let status = Command::new(&setup).env("CARGO_TARGET_DIR", target().unwrap()).status().unwrap();
+    if status.code() == Some(OUT_OF_REACH) {
+        eprintln!("skipped: the Ubuntu archive is out of reach from here");
+        return None;
+    }
     assert!(status.success(), "{}: failed", setup.display());
     let lower = target().unwrap().join("userland/jammy");
 
@@ -40,7 +46,7 @@ fn ubuntu() -> Extension {
     for name in ["akvvm_service", "akvvm_handler"] {
         fs::copy(program(name).unwrap(), format!("{ROOT}/opt/{name}")).unwrap();
     }
-    extension
+    Some(extension)
 }
 
 fn append(path: &str, text: &str) {
@@ -59,7 +65,7 @@ fn write_settings(settings: &Value) {
 
 #[test]
 fn the_package_works_on_ubuntu_22_04() {
-    let extension = ubuntu();
+    let Some(extension) = ubuntu() else { return };
     let release = inside(&extension, &["ldd", "--version"]).output;
     assert!(release.contains("2.35"), "{release}");
     let (_, version) = extension.story.put("web").unwrap();

@@ -370,7 +370,7 @@ fn sync_prints_a_table_of_what_it_did() {
     assert!(lines[1].starts_with("contoso.web ") && lines[1].contains(&version), "{}", first.output);
     assert!(lines[1].ends_with("installed: /var/lib/waagent/Microsoft.Azure.KeyVault.Store/contoso.web"));
     assert!(lines[2].contains("not installed: https://contoso.vault.azure.net/secrets/gone: HTTP 404 SecretNotFound"));
-    assert!(lines[3].starts_with("1 of 2 certificates installed; identity: the system-assigned identity (client id "));
+    assert!(lines[3].starts_with("1 of 2 certificates up to date; identity: the system-assigned identity (client id "));
     assert_eq!(first.errors, "");
     story.put("gone").unwrap();
     let second = finish(&mut sync).unwrap();
@@ -378,7 +378,7 @@ fn sync_prints_a_table_of_what_it_did() {
     let lines: Vec<&str> = second.output.lines().collect();
     assert!(lines[1].ends_with("  unchanged"), "{}", second.output);
     assert!(lines[2].contains("installed: /var/lib"), "{}", second.output);
-    assert!(lines[3].starts_with("2 of 2 certificates installed"));
+    assert!(lines[3].starts_with("2 of 2 certificates up to date"));
 }
 
 #[test]

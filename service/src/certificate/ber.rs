@@ -189,6 +189,24 @@ fn indefinite(bytes: &[u8]) -> Result<usize, Malformed> {
     }
 }
 
+/// The content of an OBJECT IDENTIFIER in dots. None of the interesting ones is longer than 16 bytes or has larger numbers.
+pub(super) fn dotted(identifier: &[u8]) -> Option<String> {
+    if identifier.len() > 16 {
+        return None;
+    }
+    let mut numbers = vec![];
+    let mut number = 0_u64;
+    for byte in identifier {
+        number = number.checked_mul(0x80)? | u64::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
+            numbers.push(std::mem::take(&mut number));
+        }
+    }
+    let (first, rest) = numbers.split_first()?;
+    let root = (first / 40).min(2);
+    Some(rest.iter().fold(format!("{root}.{}", first - root * 40), |text, number| format!("{text}.{number}")))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::ber::{Reader, SEQUENCE};
 use super::error::CertificateError;
-use super::{base64, display, pem, pkcs12};
+use super::{base64, curve, display, pem, pkcs12};
 
 /// Bytes of a value. Key Vault's own limit is 25 kB.
 const MAX_VALUE: usize = 1 << 20;
@@ -65,7 +65,10 @@ impl Bundle {
         }
         // A lone certificate: so that the error can say that the key is missing.
         let mut bundle = Self::default();
-        parse(&bytes).map_err(|_| CertificateError::NotACertificate)?;
+        parse(&bytes).map_err(|error| match error {
+            CertificateError::Damaged(_) => CertificateError::NotACertificate,
+            other => other,
+        })?;
         bundle.add_certificate(bytes.to_vec())?;
         Ok((Form::Pkcs12, bundle))
     }
@@ -110,5 +113,8 @@ fn parse(der: &[u8]) -> Result<X509, CertificateError> {
     let mut file = Reader::new(der);
     let certificate = file.expect(SEQUENCE).map_err(|_| DAMAGED)?;
     file.end().map_err(|_| DAMAGED)?;
+    if !curve::certificate_names_it(&certificate).map_err(|_| DAMAGED)? {
+        return Err(CertificateError::UnnamedCurve);
+    }
     X509::from_der(certificate.encoded).map_err(|_| DAMAGED)
 }

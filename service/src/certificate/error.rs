@@ -64,6 +64,11 @@ pub(crate) enum CertificateError {
         "the private key is {0}, which is not supported: use RSA (2048 to 8192 bits), EC (P-256, P-384, P-521, P-256K) or Ed25519"
     )]
     KeyType(String),
+    /// A certificate whose public key is on a curve that is written out instead of named.
+    #[error(
+        "the value has a certificate with an EC key on a curve without a name: issue it again with a key on a named curve, or leave it out"
+    )]
+    UnnamedCurve,
     /// OpenSSL failed where no input can make it fail: memory, or a broken build.
     #[error("OpenSSL failed")]
     OpenSsl(#[from] ErrorStack),

@@ -1,14 +1,27 @@
 //! The private key: read from its encodings, of an accepted kind, and only one.
 
+use openssl::asn1::Asn1Object;
 use openssl::bn::{BigNum, BigNumContext, BigNumRef};
+use openssl::ec::EcKey;
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Private};
-use openssl::rsa::RsaRef;
+use openssl::rsa::{Rsa, RsaRef};
 use zeroize::Zeroizing;
 
+use super::ber::{self, INTEGER, Malformed, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE};
+use super::curve;
 use super::error::CertificateError;
 
+/// Bytes of one encoding. RSA with 8192 bits needs less than 5,000.
+const MAX_ENCODING: usize = 16 << 10;
+/// rsaEncryption (RFC 8017).
+const RSA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01";
+/// id-ecPublicKey (RFC 5480).
+const EC: &[u8] = b"\x2a\x86\x48\xce\x3d\x02\x01";
+/// id-Ed25519 (RFC 8410).
+const ED25519: &[u8] = b"\x2b\x65\x70";
+const UNNAMED_CURVE: &str = "EC on a curve without a name";
 const RSA_BITS: std::ops::RangeInclusive<u32> = 2048..=8192;
 const CURVES: [Nid; 4] = [Nid::X9_62_PRIME256V1, Nid::SECP384R1, Nid::SECP521R1, Nid::SECP256K1];
 
@@ -27,11 +40,76 @@ pub(super) fn only(encodings: &[Zeroizing<Vec<u8>>]) -> Result<PKey<Private>, Ce
 }
 
 fn read(der: &[u8]) -> Result<PKey<Private>, CertificateError> {
-    let key = PKey::private_key_from_pkcs8(der).or_else(|_| PKey::private_key_from_der(der)).map_err(|_| DAMAGED)?;
+    let encoding = Encoding::of(der).map_err(|_| DAMAGED)?;
+    // OpenSSL computes the public half of a DSA or DH key while it reads it: seconds for one number of 4,000 bytes.
+    if let Encoding::Pkcs8 { kind } = encoding
+        && ![RSA, EC, ED25519].contains(&kind)
+    {
+        return Err(CertificateError::KeyType(name(kind)));
+    }
+    if der.len() > MAX_ENCODING {
+        return Err(CertificateError::Limit { what: "bytes in a private key", limit: MAX_ENCODING });
+    }
+    if !encoding.names_its_curve(der).map_err(|_| DAMAGED)? {
+        return Err(CertificateError::KeyType(UNNAMED_CURVE.into()));
+    }
+    let key = encoding.decode(der).map_err(|_| DAMAGED)?;
     if let Some(kind) = unaccepted(&key)? {
         return Err(CertificateError::KeyType(kind));
     }
     if halves_fit(&key).unwrap_or(false) { Ok(key) } else { Err(DAMAGED) }
+}
+
+/// The encodings of a key. They are told apart by their shape: the label of a PEM block may say anything.
+enum Encoding<'a> {
+    /// PrivateKeyInfo (RFC 5208), for keys of all kinds.
+    Pkcs8 {
+        /// The object identifier.
+        kind: &'a [u8],
+    },
+    /// RSAPrivateKey (RFC 8017, appendix A.1.2).
+    Pkcs1,
+    /// ECPrivateKey (RFC 5915).
+    Sec1,
+}
+
+impl<'a> Encoding<'a> {
+    fn of(der: &'a [u8]) -> Result<Self, Malformed> {
+        let mut fields = Reader::new(der).expect(SEQUENCE)?.reader();
+        let _version = fields.expect(INTEGER)?;
+        let second = fields.next()?;
+        match second.tag {
+            SEQUENCE => Ok(Self::Pkcs8 { kind: second.reader().expect(OBJECT_IDENTIFIER)?.content }),
+            INTEGER => Ok(Self::Pkcs1),
+            OCTET_STRING => Ok(Self::Sec1),
+            _ => Err(Malformed),
+        }
+    }
+
+    /// Whether a key on a curve names it everywhere: OpenSSL takes the innermost word.
+    fn names_its_curve(&self, der: &[u8]) -> Result<bool, Malformed> {
+        match self {
+            Self::Pkcs8 { kind } if *kind == EC => {
+                let mut fields = Reader::new(der).expect(SEQUENCE)?.reader();
+                let _version = fields.expect(INTEGER)?;
+                let mut algorithm = fields.expect(SEQUENCE)?.reader();
+                let _kind = algorithm.expect(OBJECT_IDENTIFIER)?;
+                let named = algorithm.optional(OBJECT_IDENTIFIER)?.is_some();
+                Ok(named && curve::sec1_names_it(&fields.octets()?)?)
+            }
+            Self::Sec1 => curve::sec1_names_it(der),
+            _ => Ok(true),
+        }
+    }
+
+    /// Never lets OpenSSL guess: it would try the kinds that are refused, too.
+    fn decode(&self, der: &[u8]) -> Result<PKey<Private>, ErrorStack> {
+        match self {
+            Self::Pkcs8 { .. } => PKey::private_key_from_pkcs8(der),
+            Self::Pkcs1 => Rsa::private_key_from_der(der).and_then(PKey::from_rsa),
+            Self::Sec1 => EcKey::private_key_from_der(der).and_then(PKey::from_ec_key),
+        }
+    }
 }
 
 const DAMAGED: CertificateError = CertificateError::Damaged("private key");
@@ -90,11 +168,19 @@ fn unaccepted(key: &PKey<Private>) -> Result<Option<String>, ErrorStack> {
         Id::EC => match key.ec_key()?.group().curve_name() {
             Some(curve) if CURVES.contains(&curve) => None,
             Some(curve) => Some(format!("EC on the curve {}", curve.short_name()?)),
-            None => Some("EC on a curve without a name".into()),
+            None => Some(UNNAMED_CURVE.into()),
         },
-        other => Some(match Nid::from_raw(other.as_raw()).short_name() {
-            Ok(name) => format!("of the kind {name}"),
-            Err(_) => "of an unknown kind".into(),
-        }),
+        // Not reached: these kinds were refused by their number.
+        _ => Some("of an unknown kind".into()),
     })
+}
+
+/// What to call the kind with this object identifier.
+fn name(kind: &[u8]) -> String {
+    let Some(dotted) = ber::dotted(kind) else {
+        return "of an unknown kind".into();
+    };
+    let known = Asn1Object::from_str(&dotted).ok().map(|object| object.nid()).filter(|nid| *nid != Nid::UNDEF);
+    let name = known.and_then(|nid| nid.short_name().ok());
+    format!("of the kind {}", name.unwrap_or(&dotted))
 }

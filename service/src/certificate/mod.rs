@@ -8,6 +8,7 @@ mod base64;
 mod ber;
 mod bundle;
 mod chain;
+mod curve;
 mod display;
 mod error;
 mod key;

@@ -3,7 +3,7 @@
 
 use openssl::asn1::Asn1Object;
 
-use super::ber::{Element, INTEGER, Malformed, OBJECT_IDENTIFIER, Reader, SEQUENCE};
+use super::ber::{self, Element, INTEGER, Malformed, OBJECT_IDENTIFIER, Reader, SEQUENCE};
 use super::error::CertificateError;
 use super::libcrypto::{self, Password};
 use zeroize::Zeroizing;
@@ -156,26 +156,8 @@ fn one_of(accepted: &[&[u8]], algorithm: &Element<'_>) -> Result<(), Certificate
 /// Names an algorithm as OpenSSL does, or by its dotted number.
 pub(super) fn unsupported(identifier: &[u8]) -> CertificateError {
     let name =
-        dotted(identifier).map(|dotted| Asn1Object::from_str(&dotted).map_or(dotted, |object| object.to_string()));
+        ber::dotted(identifier).map(|dotted| Asn1Object::from_str(&dotted).map_or(dotted, |object| object.to_string()));
     CertificateError::Algorithm(name.unwrap_or_else(|| "an algorithm without a valid number".into()))
-}
-
-/// An object identifier in dots. None of the interesting ones is longer than 16 bytes or has larger numbers.
-fn dotted(identifier: &[u8]) -> Option<String> {
-    if identifier.len() > 16 {
-        return None;
-    }
-    let mut numbers = vec![];
-    let mut number = 0_u64;
-    for byte in identifier {
-        number = number.checked_mul(0x80)? | u64::from(byte & 0x7f);
-        if byte & 0x80 == 0 {
-            numbers.push(std::mem::take(&mut number));
-        }
-    }
-    let (first, rest) = numbers.split_first()?;
-    let root = (first / 40).min(2);
-    Some(rest.iter().fold(format!("{root}.{}", first - root * 40), |text, number| format!("{text}.{number}")))
 }
 
 #[cfg(test)]

@@ -33,6 +33,9 @@ pub(super) fn read(text: &str) -> Result<Bundle, CertificateError> {
                 if body.contains("4,ENCRYPTED") {
                     return Err(CertificateError::EncryptedKey);
                 }
+                if label == "DSA PRIVATE KEY" {
+                    return Err(CertificateError::KeyType("of the kind DSA".into()));
+                }
                 bundle.add_key(base64::decode(body).ok_or(DAMAGED)?)?;
             }
             "ENCRYPTED PRIVATE KEY" => return Err(CertificateError::EncryptedKey),

@@ -30,22 +30,35 @@ impl fmt::Debug for TlsConnector {
 }
 
 impl<In: Transport> Connector<In> for TlsConnector {
-    type Out = Either<In, TlsTransport>;
+    type Out = Either<In, TlsTransport<TransportAdapter>>;
 
     fn connect(&self, details: &ConnectionDetails<'_>, chained: Option<In>) -> Result<Option<Self::Out>, Error> {
         let Some(transport) = chained else { return Ok(None) };
         if !details.needs_tls() || transport.is_tls() {
             return Ok(Some(Either::A(transport)));
         }
-        let host = details.uri.host().unwrap_or_default().to_owned();
-        let name = ServerName::try_from(host).map_err(|_| Error::Tls("the host's name cannot be verified"))?;
-        let mut connection = ClientConnection::new(Arc::clone(&self.config), name).map_err(other)?;
-        connection.set_buffer_limit(Some(BUFFER));
         let mut socket = TransportAdapter::new(transport.boxed(), Arc::clone(&details.current_time));
-        socket.set_timeout(details.timeout);
-        connection.complete_io(&mut socket)?;
-        let stream = StreamOwned { conn: connection, sock: socket };
-        Ok(Some(Either::B(TlsTransport { stream, buffers: WipedBuffers::new() })))
+        Socket::set_timeout(&mut socket, details.timeout);
+        let host = details.uri.host().unwrap_or_default();
+        Ok(Some(Either::B(TlsTransport::shake_hands(&self.config, host, socket)?)))
+    }
+}
+
+/// What TLS is put around: a connection that keeps the deadline it was given last.
+pub(super) trait Socket: Read + Write + Send + Sync + 'static {
+    /// Sets the deadline of all reading and writing from now on.
+    fn set_timeout(&mut self, timeout: NextTimeout);
+    /// Whether the other side is there and says nothing.
+    fn is_open(&mut self) -> bool;
+}
+
+impl Socket for TransportAdapter {
+    fn set_timeout(&mut self, timeout: NextTimeout) {
+        Self::set_timeout(self, timeout);
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.get_mut().is_open()
     }
 }
 
@@ -54,18 +67,38 @@ fn other(error: rustls::Error) -> Error {
 }
 
 /// A connection inside TLS.
-pub(super) struct TlsTransport {
-    stream: StreamOwned<ClientConnection, TransportAdapter>,
+pub(super) struct TlsTransport<S: Socket> {
+    stream: StreamOwned<ClientConnection, S>,
     buffers: WipedBuffers,
 }
 
-impl fmt::Debug for TlsTransport {
+impl<S: Socket> TlsTransport<S> {
+    /// Proves that `host` is at the other end of `socket`, within the deadline that the socket has.
+    pub(super) fn shake_hands(config: &Arc<ClientConfig>, host: &str, mut socket: S) -> Result<Self, Error> {
+        let name =
+            ServerName::try_from(host.to_owned()).map_err(|_| Error::Tls("the host's name cannot be verified"))?;
+        let mut connection = ClientConnection::new(Arc::clone(config), name).map_err(other)?;
+        connection.set_buffer_limit(Some(BUFFER));
+        connection.complete_io(&mut socket)?;
+        let stream = StreamOwned { conn: connection, sock: socket };
+        Ok(Self { stream, buffers: WipedBuffers::new() })
+    }
+}
+
+impl<S: Socket> TlsTransport<S> {
+    /// What it was put around.
+    pub(super) fn socket(&self) -> &S {
+        &self.stream.sock
+    }
+}
+
+impl<S: Socket> fmt::Debug for TlsTransport<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsTransport").finish_non_exhaustive()
     }
 }
 
-impl Transport for TlsTransport {
+impl<S: Socket> Transport for TlsTransport<S> {
     fn buffers(&mut self) -> &mut dyn Buffers {
         &mut self.buffers
     }
@@ -88,7 +121,7 @@ impl Transport for TlsTransport {
     }
 
     fn is_open(&mut self) -> bool {
-        self.stream.get_mut().get_mut().is_open()
+        self.stream.get_mut().is_open()
     }
 
     fn is_tls(&self) -> bool {

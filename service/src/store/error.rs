@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum StoreError {
     /// Something that is not ours stands where our file, link or folder belongs. It was left untouched.
-    #[error("{}: {found}, which this service did not put there and leaves untouched: move it away or choose another folder or link name", path.display())]
+    #[error("{}: {found}; nothing shows that this service put it there, so it stays untouched: move it away or choose another folder or link name", path.display())]
     Foreign {
         /// Where it stands.
         path: PathBuf,

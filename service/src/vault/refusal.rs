@@ -94,7 +94,7 @@ impl Reason {
                  that assigns it after the extensions never gets there: grant a user-assigned identity beforehand"
             }
             Self::ForbiddenByPolicy => {
-                "give the identity the secret permissions get and list in the vault's access policy; a template that does \
+                "give the identity the secret permission get in the vault's access policy; a template that does \
                  so after the extensions never gets there: grant a user-assigned identity beforehand"
             }
             Self::ForbiddenByFirewall => "allow this machine's address or subnet in the vault's firewall",

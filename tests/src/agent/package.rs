@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
@@ -115,8 +116,7 @@ pub(super) fn unpack(package: &Path, folders: &Folders) -> Result<Manifest> {
             continue;
         }
         // Modes and links of the archive are lost in Python's zipfile; then the agent adds u+x to every file.
-        let mut file = File::create(&path).with_context(context)?;
-        io::copy(&mut entry, &mut file).with_context(context)?;
+        write(&mut entry, &path).with_context(context)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o744)).with_context(context)?;
     }
     let found = search(&folders.base, "HandlerManifest.json")?;
@@ -128,6 +128,16 @@ pub(super) fn unpack(package: &Path, folders: &Folders) -> Result<Manifest> {
     folders.create()?;
     let text = fs::read_to_string(&manifest)?;
     Manifest::parse(&text).with_context(|| format!("{}", manifest.display()))
+}
+
+/// Writes a file through another process. A child that another thread starts meanwhile has our open files until it runs its
+/// own program, and a program that somebody has open for writing cannot be run ("Text file busy").
+fn write(entry: &mut impl io::Read, path: &Path) -> io::Result<()> {
+    let draft = path.with_extension("draft");
+    io::copy(entry, &mut File::create(&draft)?)?;
+    let status = Command::new("cp").arg(&draft).arg(path).status()?;
+    fs::remove_file(&draft)?;
+    if status.success() { Ok(()) } else { Err(io::Error::other("cp failed")) }
 }
 
 /// The name without what could lead out of the folder, as Python's zipfile cleans it.

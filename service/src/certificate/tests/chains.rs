@@ -202,3 +202,14 @@ fn a_heap_that_asks_for_too_many_checks_ends_soon() {
     assert_eq!(names, ["leaf", "A"]);
     assert!(start.elapsed() < std::time::Duration::from_secs(5));
 }
+
+#[test]
+fn a_chain_ends_before_an_issuer_whose_key_is_not_checked() {
+    let dsa = PKey::from_dsa(openssl::dsa::Dsa::generate(1024).unwrap()).unwrap();
+    let root = Request::new("Root").key(&dsa).self_signed();
+    let leaf = Request::new("leaf").issued_by(&root);
+    let (names, warnings) = sorted(&leaf.key, &[&root, &leaf]);
+    assert_eq!(names, ["leaf"]);
+    assert!(warnings[0].starts_with("the chain is incomplete: no certificate of CN=Root"), "{warnings:?}");
+    assert!(warnings[1].ends_with("left out (1): CN=Root"), "{warnings:?}");
+}

@@ -175,6 +175,35 @@ fn accepts_the_usual_kinds_of_keys_and_names_the_others() {
 }
 
 #[test]
+fn refuses_a_huge_key_before_any_arithmetic() {
+    let certificate = pem_of(None, &[&chain()[0].certificate]);
+    let block = |label: &str, der: &[u8]| {
+        format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n{certificate}", in_base64(der))
+    };
+    let number = huge_number();
+    let dsa = seq(&[&integer(0), &number, &number, &number, &number, &number]);
+    let rsa = seq(&[&integer(0), &number.repeat(8)]);
+    let start = std::time::Instant::now();
+    for (value, expected) in [
+        (block("PRIVATE KEY", &huge_key("1.2.840.10040.4.1")), "the private key is of the kind DSA,"),
+        (block("PRIVATE KEY", &huge_key("1.3.14.3.2.12")), "of the kind DSA-old,"),
+        (block("PRIVATE KEY", &huge_key("1.2.840.113549.1.3.1")), "of the kind dhKeyAgreement,"),
+        (block("PRIVATE KEY", &huge_key("1.2.840.10046.2.1")), "of the kind dhpublicnumber,"),
+        (block("PRIVATE KEY", &huge_key("1.2.840.113549.1.1.10")), "of the kind RSASSA-PSS,"),
+        (block("PRIVATE KEY", &huge_key("1.2.3.4.5")), "of the kind 1.2.3.4.5,"),
+        (block("RSA PRIVATE KEY", &huge_key("1.2.840.10040.4.1")), "of the kind DSA,"),
+        (block("DSA PRIVATE KEY", &dsa), "of the kind DSA,"),
+        (block("PRIVATE KEY", &dsa), "more than 16384 bytes in a private key"),
+        (block("RSA PRIVATE KEY", &rsa), "more than 16384 bytes in a private key"),
+        (block("PRIVATE KEY", &seq(&[&integer(0), &number, &number, &number])), "the private key is damaged"),
+    ] {
+        let error = refusal(&value);
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    assert!(start.elapsed() < std::time::Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[test]
 fn refuses_a_key_whose_halves_do_not_fit() {
     // The public half is the leaf's, the private half is another's.
     let chain = chain();

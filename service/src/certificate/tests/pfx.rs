@@ -337,3 +337,15 @@ fn a_changed_mac_or_content_is_refused() {
     changed[at] ^= 1;
     assert!(matches!(refusal(&changed), CertificateError::Password));
 }
+
+#[test]
+fn refuses_a_huge_dsa_key_before_any_arithmetic() {
+    let certificate = certificate_bag(&chain()[0].certificate);
+    let key = bag(1, &huge_key("1.2.840.10040.4.1"), &[]);
+    for part in [plain_part(&[&key, &certificate]), encrypted_part(&[&key, &certificate], EMPTY, 1)] {
+        let start = Instant::now();
+        let error = refusal(&pfx(&[&part], EMPTY, 1));
+        assert!(error.to_string().starts_with("the private key is of the kind DSA,"), "{error}");
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    }
+}

@@ -201,3 +201,29 @@ fn no_configuration_file_of_openssl_is_read() {
     assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
     assert!(String::from_utf8_lossy(&child.stdout).contains("1 passed"));
 }
+
+#[test]
+fn curves_that_are_written_out_are_refused() {
+    let leaf = &CHAIN[0];
+    let mut group = openssl::ec::EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    group.set_asn1_flag(openssl::ec::Asn1Flag::EXPLICIT_CURVE);
+    let named = leaf.key.ec_key().unwrap();
+    let written_out =
+        openssl::ec::EcKey::from_private_components(&group, named.private_key(), named.public_key()).unwrap();
+    let sec1 = written_out.private_key_to_der().unwrap();
+    let key = openssl::pkey::PKey::from_ec_key(written_out).unwrap();
+    // The named curve outside, the other inside.
+    let algorithm = seq(&[&oid("1.2.840.10045.2.1"), &oid("1.2.840.10045.3.1.7")]);
+    let mixed = seq(&[&integer(0), &algorithm, &octets(&sec1)]);
+    let certificate = pem_of(None, &[&leaf.certificate]);
+    for der in [key.private_key_to_pkcs8().unwrap(), sec1, mixed] {
+        let value = format!("-----BEGIN PRIVATE KEY-----{}-----END PRIVATE KEY-----{certificate}", in_base64(&der));
+        let error = Certificate::decode(&value, None).err().expect("must be refused");
+        assert!(error.to_string().starts_with("the private key is EC on a curve without a name,"), "{error}");
+    }
+
+    let stranger = Request::new("Stranger").key(&key).self_signed();
+    let value = pem_of(Some(&leaf.key), &[&leaf.certificate, &stranger.certificate]);
+    let error = Certificate::decode(&value, None).err().expect("must be refused");
+    assert!(matches!(error, CertificateError::UnnamedCurve), "{error}");
+}

@@ -227,6 +227,18 @@ pub(super) fn integer(value: i64) -> Vec<u8> {
     der(0x02, &[&bytes[redundant.count()..]])
 }
 
+/// An odd INTEGER of 32,000 bits.
+pub(super) fn huge_number() -> Vec<u8> {
+    der(0x02, &[&[0x7f], &[0xff; 3999]])
+}
+
+/// A key in PKCS #8 with the parameters of DSA (p, q, g) and a private number, all of them huge.
+pub(super) fn huge_key(kind: &str) -> Vec<u8> {
+    let number = huge_number();
+    let parameters = seq(&[&number, &number, &integer(2)]);
+    seq(&[&integer(0), &seq(&[&oid(kind), &parameters]), &octets(&number)])
+}
+
 // ---- PKCS #12 ----
 
 pub(super) const NULL: &[u8] = &[0x05, 0];

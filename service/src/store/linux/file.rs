@@ -97,6 +97,11 @@ impl Kept {
         }
     }
 
+    /// Whether we wrote it under this name.
+    pub(super) fn is_recorded(&self) -> bool {
+        matches!(self.origin, Origin::Recorded(_))
+    }
+
     /// The grants that we gave on it.
     pub(super) fn grants(&self) -> Grants {
         match &self.origin {

@@ -187,7 +187,7 @@ impl Walk {
 }
 
 /// A descriptor that stands for a directory, not for what a link leads to.
-fn place(at: impl AsFd, name: &OsStr) -> Result<OwnedFd, Errno> {
+pub(super) fn place(at: impl AsFd, name: &OsStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     retry_on_intr(|| openat(&at, name, flags, Mode::empty()))
 }

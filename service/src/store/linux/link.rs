@@ -9,11 +9,13 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::process::geteuid;
 
 use super::directory::Directory;
+use super::file::Kept;
 use super::temporary::Temporary;
 use super::{StoreError, failed};
 
-/// The file that a link of ours points to, by its name in the folder; `None` when there is no link. `base` is
-/// `<vault>.<certificate>`: a link to any other file, or anything else than a link, is not ours.
+/// The file that a link of ours points to, by its name in the folder; `None` when there is no link, or when it
+/// leads to a file that we wrote for another certificate. `base` is `<vault>.<certificate>`: a link to any other file, or
+/// anything else than a link, is not ours.
 pub(super) fn target(folder: &Directory, link: &str, base: &str) -> Result<Option<String>, StoreError> {
     let path = folder.path.join(link);
     let foreign = |found: String| Err(StoreError::Foreign { path: path.clone(), found });
@@ -32,6 +34,8 @@ pub(super) fn target(folder: &Directory, link: &str, base: &str) -> Result<Optio
     let target = Path::new(OsStr::from_bytes(target.as_bytes()));
     match name_in(&folder.path, target) {
         Some(name) if version_part(name, base).is_some() => Ok(Some(name.to_owned())),
+        // The settings gave this link to another certificate before.
+        Some(name) if matches!(Kept::open(folder, name), Ok(Some(kept)) if kept.is_recorded()) => Ok(None),
         _ => foreign(format!("is a link to {target:?}, which is no version of {base} in this folder")),
     }
 }

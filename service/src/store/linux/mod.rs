@@ -12,6 +12,7 @@ mod grants;
 mod link;
 mod names;
 mod new_file;
+mod other_versions;
 mod passage;
 mod readers;
 mod record;
@@ -19,10 +20,10 @@ mod temporary;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use common::report::Installed;
-use common::settings::{ObservedCertificate, Version};
+use common::settings::{Acl, ObservedCertificate, Version};
 use rustix::io::Errno;
 
 use super::{Placed, StoreError};
@@ -37,20 +38,45 @@ use record::Facts;
 
 /// The store, open for one pass over all certificates. Many threads may use it at the same time.
 pub(crate) struct Store {
-    folders: HashMap<Arc<Path>, Result<Folder, StoreError>>,
+    places: HashMap<Arc<Path>, Place>,
     names: Names,
 }
+
+/// A folder, and the certificates in it by their base name.
+struct Place {
+    folder: Result<Folder, StoreError>,
+    files: HashMap<String, Files>,
+}
+
+/// The files of one certificate in one folder. Entries of the settings that differ only in link and `acls` share them.
+#[derive(Default)]
+struct Files {
+    /// Of all these entries.
+    acls: Vec<Acl>,
+    /// Held while the permissions are read and changed.
+    changing: Mutex<()>,
+}
+
+/// How the permissions of a whole file were found, or why they could not be put right; and the version in it.
+type LookedAfter = (Result<Access, StoreError>, Placed);
 
 impl Store {
     /// Opens every folder once, creates what is missing, sweeps what a crash left and starts looking up the
     /// accounts in `acls`. What is wrong with a folder is reported by the calls for its certificates.
     pub(crate) fn open(certificates: &[ObservedCertificate]) -> Self {
         let names = Names::look_up(certificates.iter().flat_map(|observed| observed.target.acls.clone()).collect());
-        let mut folders = HashMap::new();
-        for ObservedCertificate { target, .. } in certificates {
-            folders.entry(target.folder.clone()).or_insert_with_key(|path| Folder::open(path));
+        let mut places = HashMap::new();
+        for observed in certificates {
+            let open = |path: &Arc<Path>| Place { folder: Folder::open(path), files: HashMap::new() };
+            let place = places.entry(observed.target.folder.clone()).or_insert_with_key(open);
+            let Files { acls, .. } = place.files.entry(observed.base_name()).or_default();
+            for account in &observed.target.acls {
+                if !acls.contains(account) {
+                    acls.push(account.clone());
+                }
+            }
         }
-        Self { folders, names }
+        Self { places, names }
     }
 
     /// What the link points to now; reads only. `None` when there is no link or its file is not whole.
@@ -59,7 +85,7 @@ impl Store {
     ///
     /// The folder cannot be used, something that is not ours is in the way, or the system refuses to read.
     pub(crate) fn current(&self, observed: &ObservedCertificate) -> Result<Option<Installed>, StoreError> {
-        let directory = &self.folder(observed)?.directory;
+        let directory = &self.place(observed)?.0.directory;
         let base = observed.base_name();
         let Some(name) = link::target(directory, &observed.link_name(), &base)? else { return Ok(None) };
         let Some(version) = link::version_part(&name, &base).and_then(Version::parse) else { return Ok(None) };
@@ -74,27 +100,58 @@ impl Store {
     ///
     /// As for [`Store::current`].
     pub(crate) fn find(&self, observed: &ObservedCertificate, version: &Version) -> Result<Option<Placed>, StoreError> {
-        let folder = self.folder(observed)?;
-        let name = file_name(observed, version);
-        let path = folder.directory.path.join(&name);
-        let Some(kept) = Kept::open(&folder.directory, &name)? else { return Ok(None) };
+        let (folder, files) = self.place(observed)?;
+        match self.look_after(folder, files, &file_name(observed, version), version)? {
+            Some((access, placed)) if access.clone()? != Access::Unsure => Ok(Some(placed)),
+            _ => Ok(None),
+        }
+    }
+
+    /// What the link points to now, with the permissions of its file put right as by [`Store::find`], for when it stays
+    /// there. What could not be put right is a warning. The file of an earlier release stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::current`].
+    pub(crate) fn keep(&self, observed: &ObservedCertificate) -> Result<Option<Placed>, StoreError> {
+        let Some(installed) = self.current(observed)? else { return Ok(None) };
+        let (folder, files) = self.place(observed)?;
+        let name = file_name(observed, &installed.version);
+        let target = link::target(&folder.directory, &observed.link_name(), &observed.base_name())?;
+        let looked_after = match target {
+            Some(target) if target == name => self.look_after(folder, files, &name, &installed.version)?,
+            _ => None,
+        };
+        let Some((access, mut placed)) = looked_after else {
+            return Ok(Some(Placed { installed, warnings: Vec::new(), unreadable: None }));
+        };
+        placed.warnings.extend(access.err().map(|error| error.to_string()));
+        Ok(Some(placed))
+    }
+
+    /// Puts the permissions of a file right and says how they were; `None` when it is missing or damaged.
+    fn look_after(
+        &self,
+        folder: &Folder,
+        files: &Files,
+        name: &str,
+        version: &Version,
+    ) -> Result<Option<LookedAfter>, StoreError> {
+        let path = folder.directory.path.join(name);
+        let _changing = files.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(kept) = Kept::open(&folder.directory, name)? else { return Ok(None) };
         let Some(facts) = kept.facts() else { return Ok(None) };
-        let Readers { grants, mut warnings } =
-            Readers::find(&observed.target.acls, &self.names, folder, || kept.grants());
+        let Readers { grants, mut warnings } = Readers::find(&files.acls, &self.names, folder, || kept.grants());
         if kept.is_shared() {
             warnings.push(shared(&path));
         }
-        let access = kept.put_right(&grants).map_err(failed("change the permissions", &path))?;
-        let placed = |unreadable| Placed { installed: facts.installed(version), warnings, unreadable };
-        match access {
-            Access::Right => Ok(Some(placed(None))),
-            Access::Repaired => {
-                log::info!("{}: permissions put right", path.display());
-                Ok(Some(placed(None)))
-            }
-            Access::Unsure => Ok(None),
-            Access::Unsupported => Ok(Some(placed(Some(StoreError::AclUnsupported { path })))),
+        warnings.extend(other_versions::revoke(&folder.directory, name, &files.acls, &grants, &kept.grants()));
+        let access = kept.put_right(&grants).map_err(failed("change the permissions", &path));
+        if access == Ok(Access::Repaired) {
+            log::info!("{}: permissions put right", path.display());
         }
+        let unreadable = (access == Ok(Access::Unsupported)).then_some(StoreError::AclUnsupported { path });
+        Ok(Some((access, Placed { installed: facts.installed(version), warnings, unreadable })))
     }
 
     /// Writes a version's file: complete and with its permissions before it gets its name. The link stays where it is.
@@ -108,18 +165,21 @@ impl Store {
         version: &Version,
         certificate: &Certificate,
     ) -> Result<Placed, StoreError> {
-        let folder = self.folder(observed)?;
+        let (folder, files) = self.place(observed)?;
         let name = file_name(observed, version);
         let path = folder.directory.path.join(&name);
+        let _changing = files.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let previous = Kept::open(&folder.directory, &name)?;
         let remembered = || match &previous {
             Some(previous) => previous.grants(),
             None => self.grants_of_current(observed, folder),
         };
-        let Readers { grants, mut warnings } = Readers::find(&observed.target.acls, &self.names, folder, remembered);
+        let Readers { grants, mut warnings } = Readers::find(&files.acls, &self.names, folder, remembered);
         if previous.as_ref().is_some_and(Kept::is_shared) {
             warnings.push(shared(&path));
         }
+        let before = previous.as_ref().map_or_else(|| self.grants_of_current(observed, folder), Kept::grants);
+        warnings.extend(other_versions::revoke(&folder.directory, &name, &files.acls, &grants, &before));
         let encode_failed =
             |cause: CertificateError| StoreError::Encode { path: path.clone(), reason: cause.to_string() };
         let pem = certificate.to_pem().map_err(encode_failed)?;
@@ -139,7 +199,7 @@ impl Store {
     ///
     /// As for [`Store::current`].
     pub(crate) fn point(&self, observed: &ObservedCertificate, version: &Version) -> Result<bool, StoreError> {
-        let folder = self.folder(observed)?;
+        let (folder, _) = self.place(observed)?;
         let name = file_name(observed, version);
         let moved = link::point(&folder.directory, &observed.link_name(), &observed.base_name(), &name)?;
         if moved {
@@ -148,12 +208,12 @@ impl Store {
         Ok(moved)
     }
 
-    fn folder(&self, observed: &ObservedCertificate) -> Result<&Folder, StoreError> {
+    fn place(&self, observed: &ObservedCertificate) -> Result<(&Folder, &Files), StoreError> {
         let path = &observed.target.folder;
-        match self.folders.get(path) {
-            Some(folder) => folder.as_ref().map_err(Clone::clone),
-            None => Err(failed("open the folder", path)(Errno::NOENT)),
-        }
+        let unknown = || failed("open the folder", path)(Errno::NOENT);
+        let Place { folder, files } = self.places.get(path).ok_or_else(unknown)?;
+        let folder = folder.as_ref().map_err(Clone::clone)?;
+        Ok((folder, files.get(&observed.base_name()).ok_or_else(unknown)?))
     }
 
     /// What we granted on the file that the link points to, for when the name service does not answer.

@@ -96,13 +96,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// All digits are an id only when nobody has them for a name.
+/// All digits are an id only when nobody has them for a name. Every error means that the name service cannot say: who is
+/// not there is no error (glibc), but a directory's client that is down is one, `ENOENT` among others.
 fn ask(name: &Acl) -> Result<Answer, Errno> {
     match name {
         Acl::User(name) => {
-            let (id, user) = match (found(User::from_name(name))?, id(name)) {
+            let (id, user) = match (User::from_name(name)?, id(name)) {
                 (Some(user), _) => (user.uid.as_raw(), Some(user)),
-                (None, Some(id)) => (id, found(User::from_uid(Uid::from_raw(id)))?),
+                (None, Some(id)) => (id, User::from_uid(Uid::from_raw(id))?),
                 (None, None) => return Ok(Answer::Unknown),
             };
             let groups = match user {
@@ -112,7 +113,7 @@ fn ask(name: &Acl) -> Result<Answer, Errno> {
             Ok(Answer::Known { holder: Holder::User(id), subject: Subject { user: Some(id), groups } })
         }
         Acl::Group(name) => {
-            let Some(id) = found(Group::from_name(name))?.map(|group| group.gid.as_raw()).or_else(|| id(name)) else {
+            let Some(id) = Group::from_name(name)?.map(|group| group.gid.as_raw()).or_else(|| id(name)) else {
                 return Ok(Answer::Unknown);
             };
             Ok(Answer::Known { holder: Holder::Group(id), subject: Subject { user: None, groups: vec![id] } })
@@ -123,14 +124,6 @@ fn ask(name: &Acl) -> Result<Answer, Errno> {
 fn groups(user: &User) -> Result<Vec<u32>, Errno> {
     let name = CString::new(user.name.as_str()).map_err(|_| Errno::EINVAL)?;
     Ok(getgrouplist(&name, user.gid)?.into_iter().map(Gid::as_raw).collect())
-}
-
-/// Some name services report "not found" as an error (`getpwnam(3)`).
-fn found<T>(answer: Result<Option<T>, Errno>) -> Result<Option<T>, Errno> {
-    match answer {
-        Err(Errno::ENOENT | Errno::ESRCH | Errno::EBADF | Errno::EPERM) => Ok(None),
-        answer => answer,
-    }
 }
 
 fn id(name: &str) -> Option<u32> {

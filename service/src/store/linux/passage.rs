@@ -2,22 +2,26 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use common::settings::Acl;
-use rustix::fs::{Stat, fstat};
+use rustix::fs::{CWD, Stat, fstat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::acl::{self, AccessList, Holder, Owner, Subject, TRAVERSE};
 use super::attribute;
 use super::directory::{Directory, owner};
+use super::folder::place;
 
-/// A directory that the walk went through.
+/// A directory that the walk went through. It is not kept open: there may be hundreds of folders.
 pub(super) struct Passage {
     path: PathBuf,
+    /// Device and inode, by which it is known again.
+    identity: (u64, u64),
     owner: Owner,
     list: AccessList,
-    /// Open only when this service created the directory and may let accounts through.
-    ours: Option<Directory>,
+    /// Whether this service created the directory and may let accounts through.
+    is_ours: bool,
 }
 
 impl Passage {
@@ -26,8 +30,15 @@ impl Passage {
         let directory = Directory::open(path.to_owned(), place).ok();
         let list = directory.as_ref().and_then(|directory| directory.access_list(stat).ok());
         let list = list.unwrap_or_else(|| AccessList::from_mode(stat.st_mode));
-        let ours = directory.filter(|directory| created || directory.is_marked(stat));
-        Self { path: path.to_owned(), owner: owner(stat), list, ours }
+        let is_ours = directory.is_some_and(|directory| created || directory.is_marked(stat));
+        Self { path: path.to_owned(), identity: (stat.st_dev, stat.st_ino), owner: owner(stat), list, is_ours }
+    }
+
+    /// Opens the directory again. Its path has no links in it; what it leads to by now counts only when it is the same.
+    fn open(&self) -> Result<Directory, Errno> {
+        let directory = Directory::open(self.path.clone(), place(CWD, self.path.as_os_str())?)?;
+        let stat = retry_on_intr(|| fstat(&directory.fd))?;
+        if (stat.st_dev, stat.st_ino) == self.identity { Ok(directory) } else { Err(Errno::STALE) }
     }
 
     /// Sees to it that the account can pass. Says what keeps it out when that is somebody else's directory.
@@ -41,10 +52,10 @@ impl Passage {
         };
         let path = self.path.display();
         let hint = format!("run setfacl -m '{option}:{name}:x' '{path}'");
-        let Some(directory) = &self.ours else {
+        if !self.is_ours {
             return Some(format!("{account} cannot reach the file, {path} keeps it out: {hint}"));
-        };
-        match open_for(directory, holder, subject) {
+        }
+        match self.open().and_then(|directory| open_for(&directory, holder, subject)) {
             Ok(false) => None,
             Ok(true) => {
                 log::info!("{path}: {account} may pass through it now");
@@ -57,8 +68,12 @@ impl Passage {
     }
 }
 
+/// Held from reading the list of a directory to writing it: folders may have parents in common.
+static CHANGING: Mutex<()> = Mutex::new(());
+
 /// Says whether the list had to change: it may have since the walk.
 fn open_for(directory: &Directory, holder: Holder, subject: &Subject) -> Result<bool, Errno> {
+    let _changing = CHANGING.lock().unwrap_or_else(PoisonError::into_inner);
     let stat = retry_on_intr(|| fstat(&directory.fd))?;
     let mut list = directory.access_list(&stat)?;
     if list.allows(owner(&stat), subject, TRAVERSE) {

@@ -234,3 +234,90 @@ fn a_key_under_the_name_of_another_is_not_opened_to_its_readers() {
         assert_eq!(mode(&file(&world, NEW)), 0o600);
     }
 }
+
+#[test]
+fn two_links_to_one_certificate_let_the_accounts_of_both_in() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let settings = |name: &str| {
+        serde_json::json!({
+            "url": "https://contoso.vault.azure.net/secrets/web",
+            "certificateStoreLocation": world.store(),
+            "customSymbolicLinkName": name,
+        })
+    };
+    let settings = serde_json::json!({"secretsManagementSettings": {
+        "observedCertificates": [settings("alice.pem"), settings("bob.pem")],
+    }});
+    let mut observed = Settings::parse(settings.to_string().as_bytes(), &Clouds::built_in()).unwrap().certificates;
+    observed[0].target.acls = vec![user(ALICE)];
+    observed[1].target.acls = vec![user(BOB)];
+    let store = Store::open(&observed);
+    store.write(&observed[0], &version(NEW), &certificate()).unwrap();
+    let pass = |store: &Store| {
+        for observed in &observed {
+            store.find(observed, &version(NEW)).unwrap().unwrap();
+            store.point(observed, &version(NEW)).unwrap();
+        }
+    };
+    pass(&store);
+    for (account, link) in [(ALICE, "alice.pem"), (BOB, "bob.pem")] {
+        assert!(read_as(account, account, &world.store().join(link)).is_some(), "{link}");
+    }
+    let before = state(&world.store());
+    pass(&Store::open(&observed));
+    assert_eq!(state(&world.store()), before, "neither entry takes away what the other gives");
+}
+
+#[test]
+fn the_file_of_a_link_that_stays_is_put_right_too() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    install(&world.observed(&[]), OLD);
+    fs::set_permissions(world.store(), Permissions::from_mode(0o711)).unwrap();
+    fs::set_permissions(file(&world, OLD), Permissions::from_mode(0o604)).unwrap();
+    let observed = world.observed(&[user(ALICE)]);
+    let store = Store::open(std::slice::from_ref(&observed));
+    let current = store.current(&observed).unwrap();
+    assert!(may_read(&world, BOB), "reading changes nothing");
+    let kept = store.keep(&observed).unwrap().unwrap();
+    assert_eq!((Some(kept.installed), kept.warnings.len()), (current, 0));
+    assert!(may_read(&world, ALICE) && !may_read(&world, BOB));
+    let before = state(&world.store());
+    assert!(store.keep(&observed).unwrap().is_some());
+    assert_eq!(state(&world.store()), before);
+    fs::remove_file(link(&world)).unwrap();
+    assert_eq!(store.keep(&observed).unwrap(), None);
+}
+
+#[test]
+fn an_account_that_is_not_listed_any_more_loses_the_older_versions_too() {
+    if !is_root() {
+        return;
+    }
+    for is_renewed in [false, true] {
+        let world = World::new();
+        fs::create_dir(world.store()).unwrap();
+        fs::set_permissions(world.store(), Permissions::from_mode(0o711)).unwrap();
+        let both = world.observed(&[user(ALICE), user(BOB)]);
+        install(&both, OLD);
+        setfacl(&format!("u:{STAFF}:r"), &file(&world, OLD));
+        if !is_renewed {
+            install(&both, NEW);
+        }
+        let before = state(&file(&world, OLD));
+        let bob = world.observed(&[user(BOB)]);
+        if is_renewed {
+            install(&bob, NEW);
+        } else {
+            find(&bob, NEW).unwrap().unwrap();
+        }
+        assert_ne!(state(&file(&world, OLD)), before);
+        let reads = |account: u32| read_as(account, account, &file(&world, OLD)).is_some();
+        assert_eq!([ALICE, BOB, STAFF].map(reads), [false, true, true], "renewed: {is_renewed}");
+    }
+}

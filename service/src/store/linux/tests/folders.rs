@@ -136,3 +136,39 @@ fn the_trouble_of_one_folder_is_not_the_trouble_of_another() {
     assert!(store.current(&all[0]).is_err());
     store.write(&all[1], &version(NEW), &certificate()).unwrap();
 }
+
+#[test]
+fn folders_with_one_parent_let_their_accounts_through_it_at_the_same_time() {
+    if !is_root() {
+        return;
+    }
+    for round in 0..10 {
+        let world = World::new();
+        let parent = world.path("parent");
+        install(&world.observed_in(&parent, &[]), NEW);
+        let observed: Vec<_> =
+            (0..16).map(|i| world.observed_in(&parent.join(i.to_string()), &[user(ALICE + i)])).collect();
+        let store = Store::open(&observed);
+        std::thread::scope(|scope| {
+            for observed in &observed {
+                scope.spawn(|| store.write(observed, &version(NEW), &certificate()).unwrap());
+            }
+        });
+        for (i, observed) in (0..).zip(&observed) {
+            let file = observed.target.folder.join(format!("contoso.web.{NEW}"));
+            assert!(read_as(ALICE + i, ALICE + i, &file).is_some(), "round {round}, account {i}");
+        }
+    }
+}
+
+#[test]
+fn a_folder_costs_one_descriptor_however_many_directories_lead_to_it() {
+    let world = World::new();
+    let observed: Vec<_> = (0..100).map(|i| world.observed_in(&world.path(&format!("{i}/a/b/c/d/e")), &[])).collect();
+    let store = Store::open(&observed);
+    let descriptors = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+    let below =
+        descriptors.filter(|path| fs::read_link(path).is_ok_and(|path| path.starts_with(world.temporary.path())));
+    assert_eq!(below.count(), 100);
+    drop(store);
+}

@@ -100,3 +100,22 @@ fn the_link_of_the_settings_is_used() {
     install(&settings.certificates[0], NEW);
     assert_eq!(names(&world.store()), [format!("contoso.web.{NEW}"), "tls.pem".into()]);
 }
+
+#[test]
+fn a_link_that_the_settings_give_to_another_certificate_is_swung() {
+    let world = World::new();
+    let before = super::observed("before", &world.store(), &[]);
+    install(&before, OLD);
+    fs::rename(world.store().join("contoso.before"), link(&world)).unwrap();
+    let observed = world.observed(&[]);
+    assert_eq!(Store::open(std::slice::from_ref(&observed)).current(&observed).unwrap(), None);
+    install(&observed, NEW);
+    assert_eq!(fs::read_link(link(&world)).unwrap(), Path::new(&format!("contoso.web.{NEW}")));
+
+    // A file without our record could be anybody's.
+    fs::remove_file(link(&world)).unwrap();
+    fs::write(world.store().join("contoso.other"), "").unwrap();
+    symlink("contoso.other", link(&world)).unwrap();
+    let store = Store::open(std::slice::from_ref(&observed));
+    assert!(matches!(store.point(&observed, &version(NEW)), Err(StoreError::Foreign { .. })));
+}

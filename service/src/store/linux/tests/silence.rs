@@ -61,3 +61,32 @@ fn in_a_world_of_its_own() {
         assert!(warnings.iter().all(|warning| warning.contains("name service")), "{warnings:?}");
     }
 }
+
+#[test]
+fn readers_stay_while_the_name_service_is_broken() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    install(&world.observed(&listed()), NEW);
+    let this = std::env::current_exe().unwrap();
+    let inner = format!("{}::without_accounts", module_path!().split_once("::").unwrap().1);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", "mount -t tmpfs none /etc && mount -t tmpfs none /run && exec \"$@\"", "sh"]);
+    command.arg(this).args(["--exact", &inner, "--ignored", "--nocapture"]).env(STORE, world.store());
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+#[ignore = "started by readers_stay_while_the_name_service_is_broken, with an empty /etc: its source of accounts is gone"]
+fn without_accounts() {
+    let Some(folder) = std::env::var_os(STORE) else { return };
+    let observed = observed("web", Path::new(&folder), &listed());
+    let before = state(Path::new(&folder));
+    let found = find(&observed, NEW).unwrap().unwrap();
+    assert_eq!(state(Path::new(&folder)), before);
+    assert_eq!(found.warnings.len(), 2);
+    assert!(found.warnings.iter().all(|warning| warning.contains("name service")), "{:?}", found.warnings);
+}

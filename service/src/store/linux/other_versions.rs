@@ -1,0 +1,64 @@
+//! The files of a certificate's other versions, which stay in the folder: who loses access to the one in use loses it
+//! there too, as their keys may still be valid. Nobody gains any.
+
+use common::settings::Acl;
+use rustix::fs::Dir;
+use rustix::io::{Errno, retry_on_intr};
+
+use super::acl::Holder;
+use super::directory::Directory;
+use super::file::{Access, Kept};
+use super::grants::Grants;
+use super::{failed, link, shared};
+
+/// Takes our grants to accounts that `acls` does not list any more from all versions but the one of this file name.
+/// Reads the folder only when `before`, our grants on that one or on the one before it, holds such an account. What could
+/// not be done comes back as warnings.
+pub(super) fn revoke(folder: &Directory, name: &str, acls: &[Acl], wanted: &Grants, before: &Grants) -> Vec<String> {
+    // An account whose name cannot be looked up now is listed all the same.
+    let stays = |holder: Holder, name: &str| wanted.contains_key(&holder) || acls.contains(&account(holder, name));
+    if before.iter().all(|(&holder, name)| stays(holder, name)) {
+        return Vec::new();
+    }
+    let others = match others(folder, name) {
+        Ok(others) => others,
+        Err(cause) => return vec![failed("list the other versions in the folder", &folder.path)(cause).to_string()],
+    };
+    let mut warnings = Vec::new();
+    for other in others {
+        // What is not ours is not ours to change.
+        let Ok(Some(kept)) = Kept::open(folder, &other) else { continue };
+        let recorded = kept.grants();
+        let narrowed: Grants =
+            recorded.iter().filter(|(holder, name)| stays(**holder, name)).map(|(h, n)| (*h, n.clone())).collect();
+        if narrowed == recorded {
+            continue;
+        }
+        let path = folder.path.join(&other);
+        match kept.put_right(&narrowed) {
+            Ok(Access::Unsure) => warnings.push(shared(&path)),
+            Ok(_) => log::info!("{}: access of accounts that are not listed any more ended", path.display()),
+            Err(cause) => warnings.push(failed("change the permissions", &path)(cause).to_string()),
+        }
+    }
+    warnings
+}
+
+fn account(holder: Holder, name: &str) -> Acl {
+    match holder {
+        Holder::User(_) => Acl::User(name.into()),
+        Holder::Group(_) => Acl::Group(name.into()),
+    }
+}
+
+/// The names of the files beside this one that are called after other versions of its certificate.
+fn others(folder: &Directory, name: &str) -> Result<Vec<String>, Errno> {
+    let base = name.rsplit_once('.').map_or(name, |(base, _)| base);
+    let mut others = Vec::new();
+    for entry in retry_on_intr(|| Dir::read_from(&folder.fd))? {
+        let entry = entry?;
+        let other = entry.file_name().to_str().ok();
+        others.extend(other.filter(|o| *o != name && link::version_part(o, base).is_some()).map(str::to_owned));
+    }
+    Ok(others)
+}
