@@ -22,3 +22,8 @@ fail() {
   printf '%s: %s\n' "${0##*/}" "$*" >&2
   exit 1
 }
+
+# The version of this machine's glibc. What is built on a newer distribution may need it, and runs here all the same.
+glibc_here() {
+  getconf GNU_LIBC_VERSION | cut -d ' ' -f 2
+}

@@ -38,22 +38,26 @@ pub(crate) fn check(program: &[u8], newest: &Version) -> Result<()> {
     }
     ensure!(
         too_new.is_empty(),
-        "needs a glibc newer than {newest}: {}; build on a distribution with glibc {newest} or older, or pass --glibc \
-         when every machine that gets the package has a newer one",
+        "needs a glibc newer than {newest}: {}; build on an older distribution (Debian 12 is right for 2.34), or pass \
+         --glibc when every machine that gets the package has a newer one",
         too_new.join(", ")
     );
     Ok(())
 }
 
-/// Whether a version name is one of glibc's and newer than `newest`. A name without numbers (`GLIBC_ABI_DT_RELR`,
-/// `GLIBC_PRIVATE`) belongs to glibc 2.36 and later, or to one glibc alone: newer than any number.
+/// Whether a version name is one of glibc's and newer than `newest`. `GLIBC_ABI_DT_RELR` came with glibc 2.36; other names
+/// without numbers (`GLIBC_PRIVATE`) bind a program to one glibc: newer than any number.
 fn is_newer(name: &str, newest: &Version) -> bool {
-    let version = name.strip_prefix("GLIBC_").map(str::parse::<Version>);
-    version.is_some_and(|version| version.map_or(true, |version| version > *newest))
+    let version = match name.strip_prefix("GLIBC_") {
+        Some("ABI_DT_RELR") => Ok(Version(vec![2, 36])),
+        Some(number) => number.parse::<Version>(),
+        None => return false,
+    };
+    version.map_or(true, |version| version > *newest)
 }
 
 /// The version names that the dynamic linker demands of libraries before the program starts, each with the symbols that
-/// carry it. Versions that only weak symbols carry are not demanded.
+/// carry it. Not demanded is only what the linker marked as weak: a version of weak symbols alone often is not.
 fn needs(program: &[u8]) -> Result<Vec<(String, Vec<String>)>> {
     let header = FileHeader64::<Endianness>::parse(program)?;
     let endian = header.endian()?;
@@ -103,11 +107,13 @@ mod tests {
             ("GLIBC_2.100", true),
             ("GLIBC_3.0", true),
             ("GLIBC_ABI_DT_RELR", true),
+            ("GLIBC_ABI_OF_TOMORROW", true),
             ("GLIBC_PRIVATE", true),
             ("GCC_3.0", false),
         ] {
             assert_eq!(is_newer(name, &version("2.34")), newer, "{name}");
         }
+        assert!(!is_newer("GLIBC_ABI_DT_RELR", &version("2.36")));
     }
 
     #[test]

@@ -49,7 +49,8 @@ struct Arguments {
     os: OperatingSystem,
 
     /// Newest glibc that the binaries may need. 2.34 is that of RHEL 9; Ubuntu 22.04 has 2.35.
-    #[arg(long, value_name = "VERSION", default_value = "2.34")]
+    /// The last one counts.
+    #[arg(long, value_name = "VERSION", default_value = "2.34", overrides_with = "glibc")]
     glibc: glibc::Version,
 }
 
