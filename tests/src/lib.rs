@@ -47,6 +47,7 @@ mod proxy;
 pub mod refusal;
 mod state;
 pub mod story;
+pub mod systemd;
 pub mod tls;
 pub mod vault;
 pub mod wire;

@@ -1,5 +1,5 @@
-//! A private world for one test: a network of its own with nothing but a loopback, and private copies of `/etc` and
-//! `/var`. Programs run in it unmodified, with real addresses and real host names, and nothing outside changes.
+//! A private world for one test: a network of its own with nothing but a loopback, and private copies of `/etc`,
+//! `/opt` and `/var`. Programs run in it unmodified, with real addresses and real host names, and nothing outside changes.
 //!
 //! A world belongs to the thread that entered it and to what that thread starts: threads, servers, programs. Each
 //! `#[test]` runs in a thread of its own and can have its own world.
@@ -32,8 +32,10 @@ const BUNDLES: [&str; 3] = [
     "/etc/ssl/ca-bundle.pem",
 ];
 
-/// Where this machine's own copy of the product could be; a world starts without it.
-const LEFTOVERS: [&str; 3] = ["/var/lib/akvvm", "/etc/akvvm", "/etc/default/akvvm_service"];
+/// Where this machine's own copy of the product could be, and what its own systemd starts and mounts; a world begins
+/// without.
+const LEFTOVERS: [&str; 6] =
+    ["/var/lib/akvvm", "/etc/akvvm", "/etc/default/akvvm_service", "/opt/akvvm", "/etc/systemd/system", "/etc/fstab"];
 
 /// The private world of the thread that entered it. Dropping it ends every process that still lives in it.
 pub struct World {
@@ -72,6 +74,7 @@ impl World {
         world.tmpfs(world.folder.path(), "mode=0755")?;
         world.overlay("/etc")?;
         world.overlay("/var")?;
+        world.overlay("/opt")?;
         for leftover in LEFTOVERS.map(Path::new) {
             let removed = match leftover.is_dir() {
                 true => fs::remove_dir_all(leftover),

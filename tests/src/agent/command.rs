@@ -137,6 +137,15 @@ impl HandlerStatus {
     }
 }
 
+/// Where the agent's commands run.
+#[derive(Default)]
+pub(super) struct Surroundings {
+    /// The agent's own environment, which they inherit.
+    pub(super) environment: Vec<(OsString, OsString)>,
+    /// The words before a command that make it run where the agent is; none where that is here.
+    pub(super) entrance: Vec<String>,
+}
+
 /// Runs `command`, relative to `base`, and waits for its end or its time limit.
 pub(super) fn run(
     command: &str,
@@ -144,22 +153,23 @@ pub(super) fn run(
     base: &Path,
     version: &Version,
     sequence: u32,
-    environment: &[(OsString, OsString)],
+    surroundings: &Surroundings,
     old: &Old,
 ) -> Result<Run> {
     let line = format!("{}/{}", base.display(), command.trim_start_matches('/'));
     // Regular files in the handler's folder, not pipes: a service that holds them does not hold the agent.
     let mut stdout = tempfile::tempfile_in(base)?;
     let mut stderr = tempfile::tempfile_in(base)?;
-    let mut shell = Command::new("/bin/sh");
-    shell.arg("-c").arg(&line).current_dir(base).env_clear();
+    let mut words = surroundings.entrance.iter().map(String::as_str).chain(["/bin/sh", "-c", &line]);
+    let mut shell = Command::new(words.next().unwrap_or_default());
+    shell.args(words).current_dir(base).env_clear();
     shell.envs(variables(verb, base, version, sequence, old));
     shell
         .env("_AZURE_GUEST_AGENT_DAEMON_VERSION_", "2.15.0.1")
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .env("LANG", "C.UTF-8")
         .env("PWD", "/")
-        .envs(environment.iter().cloned());
+        .envs(surroundings.environment.iter().cloned());
     shell.stdin(Stdio::null()).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
     // SAFETY: between fork and exec only these two system calls are made; both are async-signal-safe.
     unsafe {

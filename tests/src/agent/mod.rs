@@ -23,8 +23,10 @@ pub use goal::{Goal, HandlerStatus, Outcome, Settings};
 pub use package::{Manifest, Version};
 pub use report::{Reported, Substatus, judge};
 
-use command::Old;
+use command::{Old, Surroundings};
 use folders::Folders;
+
+use crate::systemd::Systemd;
 
 /// The agent's word for how far a handler has come; the names are those of its `HandlerState` file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +50,7 @@ struct Handler {
 pub struct Agent {
     home: PathBuf,
     logs: PathBuf,
-    environment: Vec<(OsString, OsString)>,
+    surroundings: Surroundings,
     /// The version that is installed, or being updated from.
     current: Option<Handler>,
     /// The version whose update failed, beside the one that is still installed.
@@ -81,7 +83,7 @@ impl Agent {
         Self {
             home: home.to_owned(),
             logs: logs.to_owned(),
-            environment: Vec::new(),
+            surroundings: Surroundings::default(),
             current: None,
             failed: None,
             goal: None,
@@ -93,8 +95,13 @@ impl Agent {
     /// A variable in the agent's own environment, which its commands inherit.
     #[must_use]
     pub fn with(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.environment.push((name.into(), value.into()));
+        self.surroundings.environment.push((name.into(), value.into()));
         self
+    }
+
+    /// Its commands run on the machine of this systemd from now on, which has the same files.
+    pub fn enter(&mut self, systemd: &Systemd) {
+        self.surroundings.entrance = systemd.entrance();
     }
 
     /// The folder of the handler that is installed.

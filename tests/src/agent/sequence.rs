@@ -80,7 +80,7 @@ impl Agent {
             &handler.folders.base,
             &handler.version,
             self.sequence(),
-            &self.environment,
+            &self.surroundings,
             old,
         )?;
         self.runs.push(run.clone());
