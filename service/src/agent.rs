@@ -6,19 +6,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::report::{Report, State};
 use common::settings::Settings;
 use common::status::{Overview, Phase, StatusFile};
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use log::{error, info, warn};
 
 use crate::schedule::{Action, InitialSync, Poller, Retry, Verdict};
 use crate::sync::{Link, Passed, Watch};
-use crate::system;
+use crate::vigil::{End, Heard, Progress, Vigil};
+use crate::{standing, system};
 
 /// What the outside wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,23 +77,25 @@ impl Agent {
         }
     }
 
-    /// Polls until it is told to stop.
-    pub(crate) fn run(mut self, sender: &Sender<Event>, events: &Receiver<Event>) {
+    /// Polls until it is time to end.
+    pub(crate) fn run(mut self, sender: &Sender<Event>, vigil: &Vigil) -> End {
         self.save_status();
+        vigil.supervisor.ready("polling");
         let mut link = Link::new();
         loop {
             match self.poller.next(Instant::now()) {
-                Action::Wait(pause) => match events.recv_timeout(self.patience(pause)) {
-                    Ok(Event::Wakeup(Wakeup::Poll)) => self.wake(),
-                    Ok(Event::Wakeup(Wakeup::Stop)) | Err(RecvTimeoutError::Disconnected) => return,
-                    Ok(Event::Finished(_) | Event::Lost) => {}
-                    Err(RecvTimeoutError::Timeout) => self.look_at_the_clock(),
+                Action::Wait(pause) => match vigil.wait(self.patience(pause), |_| true) {
+                    Heard::Event(Event::Wakeup(_)) => self.wake(),
+                    Heard::Event(Event::Finished(_) | Event::Lost) => {}
+                    Heard::Nothing => self.look_at_the_clock(),
+                    Heard::End(end) => return end,
                 },
-                Action::Poll(due) => match self.poll(link, due, sender, events) {
-                    Some(back) => link = back,
-                    None => return,
+                Action::Poll(due) => match self.poll(link, due, sender, vigil) {
+                    Ok(back) => link = back,
+                    Err(end) => return end,
                 },
             }
+            vigil.supervisor.status(&self.standing());
         }
     }
 
@@ -120,19 +124,14 @@ impl Agent {
         self.phase = Phase::InitialSyncFailed;
     }
 
-    /// One pass in a thread of its own, so that a signal is heard meanwhile; `None` when it is time to end.
-    fn poll(
-        &mut self,
-        mut link: Link,
-        due: Vec<usize>,
-        sender: &Sender<Event>,
-        events: &Receiver<Event>,
-    ) -> Option<Link> {
-        let stop = Arc::new(AtomicBool::new(false));
+    /// One pass in a thread of its own, so that a signal is heard meanwhile; an error when it is time to end.
+    fn poll(&mut self, mut link: Link, due: Vec<usize>, sender: &Sender<Event>, vigil: &Vigil) -> Result<Link, End> {
+        let (done, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let mut progress = Progress::new(Arc::clone(&done), Instant::now());
         let (settings, reports, sender) = (Arc::clone(&self.settings), mem::take(&mut self.reports), sender.clone());
         let (stopped, wanted, outcome) = (Arc::clone(&stop), due.clone(), sender.clone());
         let pass = move || {
-            let watch = Watch { done: &AtomicUsize::new(0), stop: &stopped };
+            let watch = Watch { done: &done, stop: &stopped };
             let pass = AssertUnwindSafe(|| (link.pass(&settings, &wanted, reports, &watch), link));
             let event = catch_unwind(pass).map_or(Event::Lost, |done| Event::Finished(Box::new(done)));
             // The loop may be gone already.
@@ -144,24 +143,25 @@ impl Agent {
         }
         let mut again = false;
         loop {
-            match events.recv() {
-                Ok(Event::Finished(done)) => {
+            match vigil.wait(Duration::MAX, |now| progress.is_made(now)) {
+                Heard::Event(Event::Finished(done)) => {
                     let (passed, link) = *done;
                     self.take_in(passed);
                     if again {
                         self.wake();
                     }
-                    return Some(link);
+                    return Ok(link);
                 }
-                Ok(Event::Lost) => {
+                Heard::Event(Event::Lost) => {
                     self.begin_anew(&due);
-                    return Some(Link::new());
+                    return Ok(Link::new());
                 }
-                Ok(Event::Wakeup(Wakeup::Poll)) => again = true,
-                Ok(Event::Wakeup(Wakeup::Stop)) | Err(_) => {
+                Heard::Event(Event::Wakeup(_)) => again = true,
+                Heard::Nothing => {}
+                Heard::End(end) => {
                     stop.store(true, Ordering::Relaxed);
-                    self.wait_for_the_end(events);
-                    return None;
+                    self.wait_for_the_end(vigil);
+                    return Err(end);
                 }
             }
         }
@@ -180,13 +180,9 @@ impl Agent {
     }
 
     /// What a pass did is worth a last status; what it did not reach is not waited for.
-    fn wait_for_the_end(&mut self, events: &Receiver<Event>) {
-        let deadline = Instant::now() + PATIENCE;
-        while let Ok(event) = events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            if let Event::Finished(done) = event {
-                self.take_in(done.0);
-                return;
-            }
+    fn wait_for_the_end(&mut self, vigil: &Vigil) {
+        if let Some(passed) = vigil.last_words(PATIENCE) {
+            return self.take_in(passed);
         }
         warn!("ending although a request is still under way");
     }
@@ -235,6 +231,12 @@ impl Agent {
         } else if used_up && self.phase == Phase::InitialSync {
             self.give_up_initial_sync();
         }
+    }
+
+    fn standing(&self) -> String {
+        let zoned = |at: Timestamp| at.to_zoned(TimeZone::system());
+        let next_poll = zoned(later(self.poller.until_next_poll(Instant::now())));
+        standing::line(&self.settings.certificates, &self.reports, &next_poll, &zoned(Timestamp::now()))
     }
 
     fn save_status(&mut self) {

@@ -13,12 +13,14 @@ use jiff::Timestamp;
 use log::{LevelFilter, error, info, warn};
 
 use crate::agent::{self, Agent};
-use crate::{DONE, WRONG, system};
+use crate::system::Supervisor;
+use crate::vigil::{End, Heard, Vigil};
+use crate::{DONE, DROPPED, Origin, WRONG, system};
 
 /// An instance that is being replaced ends within five seconds.
 const HANDOVER: Duration = Duration::from_secs(10);
 
-pub(crate) fn run(file: &Path, folders: &Folders) -> Result<u8> {
+pub(crate) fn run(file: &Path, folders: &Folders, origin: Origin) -> Result<u8> {
     common::logging::start(folders.log.as_deref(), "akvvm_service", LevelFilter::Info);
     let status_file = folders.status.as_ref().map(|folder| sequence(file).status_file(folder));
     let settings = match Settings::load(file) {
@@ -36,9 +38,34 @@ pub(crate) fn run(file: &Path, folders: &Folders) -> Result<u8> {
     for warning in &settings.warnings {
         warn!("{}: {warning}", file.display());
     }
-    Agent::new(settings, status_file).run(&sender, &events);
+    let vigil = Vigil::new(Supervisor::of_this_process(), origin.handler_folder, events);
+    let end = match origin.machine {
+        Some(machine) if is_copy(&machine) => wait_for_enable(&vigil),
+        _ => Agent::new(settings, status_file).run(&sender, &vigil),
+    };
     info!("ended");
-    Ok(DONE)
+    Ok(match end {
+        End::Asked => DONE,
+        End::Dropped => DROPPED,
+    })
+}
+
+/// Whether this machine is not the one with the number `machine`; one without a number is.
+fn is_copy(machine: &str) -> bool {
+    common::system::machine().is_some_and(|this| !this.eq_ignore_ascii_case(machine.trim()))
+}
+
+/// A copy of a machine has its identity and settings only when the guest agent enables the extension there.
+fn wait_for_enable(vigil: &Vigil) -> End {
+    let why = "nothing is polled: this machine is a copy of the one that the extension was enabled on; the guest agent's \
+               enable starts the service anew";
+    loop {
+        warn!("{why}");
+        vigil.supervisor.ready(why);
+        if let Heard::End(end) = vigil.wait(Duration::MAX, |_| true) {
+            return end;
+        }
+    }
 }
 
 /// Settings that are wrong are answered at once.

@@ -4,16 +4,19 @@ mod agent;
 mod certificate;
 mod check;
 mod daemon;
+mod ended;
 mod error;
 mod http;
 mod identity;
 mod queue;
 mod schedule;
 mod single_pass;
+mod standing;
 mod store;
 mod sync;
 mod system;
 mod vault;
+mod vigil;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -28,6 +31,8 @@ const DONE: u8 = 0;
 const FAILED: u8 = 1;
 /// The settings (or the arguments) are wrong.
 const WRONG: u8 = 2;
+/// The handler that started the service is gone: there is nothing left to do on this machine.
+const DROPPED: u8 = 4;
 
 /// Keeps the certificates of a Key Vault installed and fresh on this machine.
 #[derive(Parser)]
@@ -48,6 +53,8 @@ enum Command {
         /// Where akvvm_service.log goes [default: standard error]
         #[arg(long, value_name = "DIR")]
         log_folder: Option<PathBuf>,
+        #[command(flatten)]
+        origin: Origin,
     },
     /// Validate settings without asking anybody: exit 0 valid, 2 invalid
     Check {
@@ -67,6 +74,25 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Report an end that nobody asked for, by the variables of systemd's ExecStopPost=
+    #[command(hide = true)]
+    Ended {
+        /// The settings that the service ran with
+        file: PathBuf,
+        #[command(flatten)]
+        places: Places,
+    },
+}
+
+/// What the handler that starts the service says of itself.
+#[derive(Args)]
+struct Origin {
+    /// The handler's folder: when it is gone, the service ends with exit code 4 [default: nothing is looked for]
+    #[arg(long, value_name = "DIR")]
+    handler_folder: Option<PathBuf>,
+    /// The machine's number (/sys/class/dmi/id/product_uuid): on another machine, a copy, nothing is polled
+    #[arg(long, value_name = "UUID")]
+    machine: Option<String>,
 }
 
 #[derive(Args)]
@@ -90,9 +116,10 @@ fn main() -> ExitCode {
     system::harden();
     certificate::initialise_openssl();
     let result = match cli.command {
-        Command::Run { file, places, log_folder } => daemon::run(&file, &places.with_log(log_folder)),
+        Command::Run { file, places, log_folder, origin } => daemon::run(&file, &places.with_log(log_folder), origin),
         Command::Check { file, json } => check::run(&file, json),
         Command::Sync { file, places, json } => single_pass::run(&file, &places.with_log(None), json),
+        Command::Ended { file, places } => ended::run(&file, &places.with_log(None)),
     };
     match result {
         Ok(code) => ExitCode::from(code),

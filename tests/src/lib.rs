@@ -39,6 +39,7 @@ mod key_vault;
 mod keys;
 mod listener;
 mod network;
+pub mod notify_socket;
 pub mod order;
 mod pbe;
 pub mod pkcs12;

@@ -166,7 +166,7 @@ impl Story {
         };
         let (verb, others) = arguments.split_first().context("no verb")?;
         command.arg(verb);
-        if matches!(*verb, "run" | "sync") {
+        if matches!(*verb, "run" | "sync" | "ended") {
             command.arg("--state-folder").arg(self.folder().join("state"));
         }
         command.args(others);
@@ -194,9 +194,14 @@ impl Story {
 
     /// The same with these variables in its environment.
     pub fn run_with(&self, document: &Value, environment: &[(&str, &str)]) -> Result<Service> {
+        self.run_as(document, &[], environment)
+    }
+
+    /// The same with these arguments, too.
+    pub fn run_as(&self, document: &Value, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Service> {
         let settings = self.write_settings(document)?;
         let mut command = self.service(&["run", &settings.to_string_lossy(), "--status-folder"])?;
-        command.arg(self.status_folder()).envs(environment.iter().copied());
+        command.arg(self.status_folder()).args(arguments).envs(environment.iter().copied());
         let (log, status) = (self.folder().join("service.log"), self.status_folder().join("0.status"));
         if status.exists() {
             fs::remove_file(&status)?;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tests::fault::{Scope, Times};
 use tests::story::{Story, finish};
@@ -20,6 +20,21 @@ fn a_sync_beside_a_running_service_waits_and_then_names_its_process() {
     assert!(finished.errors.contains(&format!("process {}", service.id())), "{finished:?}");
     assert!((60..70).contains(&finished.took.as_secs()), "{finished:?}");
     assert_eq!(finished.output, "");
+}
+
+#[test]
+fn an_idle_service_sees_within_a_minute_that_its_handler_is_gone() {
+    let story = Story::begin().unwrap();
+    story.put("web").unwrap();
+    let handler = story.folder().join("handler");
+    std::fs::create_dir(&handler).unwrap();
+    let arguments = ["--handler-folder", handler.to_str().unwrap()];
+    let mut service = story.run_as(&story.observing(&["web"]), &arguments, &[]).unwrap();
+    service.wait_for_log(Duration::from_secs(30), "1 of 1 certificates installed", 1).unwrap();
+    std::fs::remove_dir(&handler).unwrap();
+    let start = Instant::now();
+    assert_eq!(service.wait().unwrap(), Some(4));
+    assert!(start.elapsed() <= Duration::from_secs(61), "{:?}", start.elapsed());
 }
 
 #[test]

@@ -12,6 +12,13 @@ pub const STATE_FOLDER: &str = "/var/lib/akvvm";
 /// Further clouds that root on this machine added.
 pub const CLOUDS_FILE: &str = "/etc/akvvm/clouds.json";
 
+/// Which machine this is: the firmware's number, which differs on a copy (an image, a clone). `None` where there is none, or
+/// who asks is not root.
+pub fn machine() -> Option<String> {
+    let number = std::fs::read_to_string("/sys/class/dmi/id/product_uuid").ok()?;
+    Some(number.trim().to_ascii_lowercase()).filter(|number| !number.is_empty())
+}
+
 /// The text of a file that only root can have written; `None` when there is none.
 ///
 /// # Errors

@@ -1,4 +1,6 @@
-//! Linux: no core dumps, signals as wake-ups, glibc's memory, the distribution's trust store.
+//! Linux: no core dumps, signals as wake-ups, glibc's memory, the distribution's trust store, systemd.
+
+mod supervisor;
 
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
@@ -11,6 +13,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::agent::{Event, Wakeup};
+
+pub(crate) use supervisor::Supervisor;
 
 /// Keeps keys in this process: no core dump, no other process of the same user reading its memory, and no file that is
 /// readable before it is meant to be.

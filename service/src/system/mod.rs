@@ -1,7 +1,8 @@
-//! What the service asks of the operating system beside files: to be left alone, to be woken, and to give memory back.
+//! What the service asks of the operating system beside files: to be left alone, to be woken, to be looked
+//! after, and to give memory back.
 
 #[cfg(target_os = "linux")]
 mod linux;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{harden, release_memory, trust_store, wake};
+pub(crate) use linux::{Supervisor, harden, release_memory, trust_store, wake};

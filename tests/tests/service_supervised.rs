@@ -1,0 +1,181 @@
+//! What the service says to the service manager that looks after it, and when it ends without being asked to.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tests::agent::Reported;
+use tests::fault::{Scope, Times};
+use tests::notify_socket::NotifySocket;
+use tests::story::{Service, Story, finish};
+use tests::wire::Wire;
+
+const LONG: Duration = Duration::from_secs(30);
+
+/// A service that observes `web` and talks to `socket`.
+fn supervised(story: &Story, socket: &NotifySocket, arguments: &[&str]) -> Service {
+    let environment = [("NOTIFY_SOCKET", socket.name()), ("TZ", "UTC")];
+    story.run_as(&story.observing(&["web"]), arguments, &environment).unwrap()
+}
+
+fn fine(reported: &Reported) -> bool {
+    let message = reported.message.as_deref().unwrap_or_default();
+    reported.status.as_deref() == Some("success") && message.starts_with("1 of 1 certificates installed")
+}
+
+fn status(line: &str) -> bool {
+    line.starts_with("STATUS=") && line.contains("next poll")
+}
+
+#[test]
+fn says_when_it_is_ready_how_it_stands_and_when_it_ends() {
+    let story = Story::begin().unwrap();
+    story.put("web").unwrap();
+    for mut socket in
+        [NotifySocket::at(&story.folder().join("notify")).unwrap(), NotifySocket::named("akvvm/notify").unwrap()]
+    {
+        let service = supervised(&story, &socket, &[]);
+        socket.wait_for(LONG, |line| line == "READY=1").unwrap();
+        let line = socket.wait_for(LONG, status).unwrap();
+        let time = line.strip_prefix("STATUS=1 of 1 certificates, next poll ").unwrap();
+        assert!(time.len() >= "14:05".len() && time.as_bytes()[time.len() - 3] == b':', "{line}");
+        story.azure.fault(Scope::secret("contoso", "web"), Wire::Reset, Times::Always);
+        service.signal(Signal::HUP).unwrap();
+        let reload = socket.wait_for(LONG, |line| line.starts_with("MONOTONIC_USEC=")).unwrap();
+        assert!(reload["MONOTONIC_USEC=".len()..].parse::<u64>().unwrap() > 0);
+        assert!(socket.heard().contains(&"RELOADING=1".to_owned()));
+        socket.wait_for(LONG, |line| line == "READY=1").unwrap();
+        let line = socket.wait_for(LONG, |line| line.contains("failing")).unwrap();
+        assert!(line.starts_with("STATUS=1 of 1 certificates, failing: contoso.web, next poll "), "{line}");
+        story.azure.repair(&Scope::secret("contoso", "web"));
+        assert_eq!(service.end().unwrap().0, Some(0));
+        socket.wait_for(LONG, |line| line == "STOPPING=1").unwrap();
+    }
+}
+
+#[test]
+fn a_listener_that_does_not_listen_stops_nothing() {
+    let story = Story::begin().unwrap();
+    story.put("web").unwrap();
+    for name in ["/nonexistent/notify", "@", "relative", &"x".repeat(200)] {
+        let service = story.run_with(&story.observing(&["web"]), &[("NOTIFY_SOCKET", name)]).unwrap();
+        service.wait_until(LONG, fine).unwrap();
+        assert_eq!(service.end().unwrap().0, Some(0));
+    }
+}
+
+#[test]
+fn shows_its_watchdog_that_it_lives_while_it_waits_and_while_a_pass_takes_long() {
+    let story = Story::begin().unwrap();
+    story.put("web").unwrap();
+    story.azure.fault(Scope::secret("contoso", "web"), Wire::Hang, Times::Next(1));
+    let mut socket = NotifySocket::at(&story.folder().join("notify")).unwrap();
+    let name = socket.name().to_owned();
+    let environment = [("NOTIFY_SOCKET", name.as_str()), ("WATCHDOG_USEC", "2000000")];
+    let service = story.run_with(&story.observing(&["web"]), &environment).unwrap();
+    // The first pass waits half a minute for its answer.
+    for _ in 0..10 {
+        socket.wait_for(Duration::from_secs(2), |line| line == "WATCHDOG=1").unwrap();
+        assert!(!socket.heard().iter().any(|line| status(line)));
+    }
+    socket.wait_for(LONG, status).unwrap();
+    for _ in 0..5 {
+        socket.wait_for(Duration::from_secs(2), |line| line == "WATCHDOG=1").unwrap();
+    }
+    drop(service);
+    let elsewhere = [environment[0], environment[1], ("WATCHDOG_PID", "1")];
+    let _service = story.run_with(&story.observing(&["web"]), &elsewhere).unwrap();
+    let before = socket.wait_for(LONG, |line| line == "READY=1").map(|_| socket.heard().len()).unwrap();
+    assert!(socket.wait_for(Duration::from_secs(3), |line| line == "WATCHDOG=1").is_err());
+    assert!(socket.heard().len() > before, "its status was heard");
+}
+
+#[test]
+fn ends_when_the_folder_of_its_handler_is_gone() {
+    let story = Story::begin().unwrap();
+    story.put("web").unwrap();
+    let handler = story.folder().join("handler");
+    fs::create_dir(&handler).unwrap();
+    let mut socket = NotifySocket::at(&story.folder().join("notify")).unwrap();
+    let mut service = supervised(&story, &socket, &["--handler-folder", handler.to_str().unwrap()]);
+    socket.wait_for(LONG, status).unwrap();
+    service.poll().unwrap();
+    fs::remove_dir(&handler).unwrap();
+    service.signal(Signal::HUP).unwrap();
+    assert_eq!(service.wait().unwrap(), Some(4));
+    socket.wait_for(LONG, |line| line == "STOPPING=1").unwrap();
+    let log = service.log().unwrap();
+    assert!(log.contains(&format!("{} is gone: the extension was removed", handler.display())), "{log}");
+}
+
+/// Gives the world's machine this number.
+fn set_machine(story: &Story, number: &str) {
+    let class = Path::new("/sys/class");
+    if !class.join("dmi/id/product_uuid").exists() {
+        story.world().tmpfs(class, "size=1m").unwrap();
+        fs::create_dir_all(class.join("dmi/id")).unwrap();
+    }
+    fs::write(class.join("dmi/id/product_uuid"), format!("{number}\n")).unwrap();
+}
+
+#[test]
+fn on_a_copy_of_its_machine_it_waits_and_says_so() {
+    let story = Story::begin().unwrap();
+    story.put("web").unwrap();
+    let (original, copy) = ("5d2d3f5c-0000-4000-8000-00155D000001", "5d2d3f5c-0000-4000-8000-00155d000002");
+    let mut socket = NotifySocket::at(&story.folder().join("notify")).unwrap();
+
+    // Without a number, as here, it is the same machine; so it is in another spelling.
+    let service = supervised(&story, &socket, &["--machine", original]);
+    socket.wait_for(LONG, status).unwrap();
+    drop(service);
+    set_machine(&story, &original.to_lowercase());
+    let service = supervised(&story, &socket, &["--machine", original]);
+    socket.wait_for(LONG, status).unwrap();
+    drop(service);
+
+    set_machine(&story, copy);
+    let before = story.azure.requests().len();
+    let service = supervised(&story, &socket, &["--machine", original]);
+    socket.wait_for(LONG, |line| line == "READY=1").unwrap();
+    assert!(socket.heard().last().unwrap().contains("nothing is polled: this machine is a copy"));
+    service.signal(Signal::HUP).unwrap();
+    let log = service.wait_for_log(LONG, "nothing is polled: this machine is a copy", 2).unwrap();
+    assert_eq!(story.azure.requests().len(), before, "{log}");
+    assert_eq!(service.end().unwrap().0, Some(0));
+}
+
+#[test]
+fn an_end_that_nobody_asked_for_leaves_an_error_behind_until_the_next_start() {
+    let story = Story::begin().unwrap();
+    story.put("web").unwrap();
+    let settings = story.folder().join("0.settings");
+    let ended = |result: &str, code: &str, status: &str| {
+        let mut command = story.service(&["ended", settings.to_str().unwrap(), "--status-folder"]).unwrap();
+        command.arg(story.status_folder());
+        command.envs([("SERVICE_RESULT", result), ("EXIT_CODE", code), ("EXIT_STATUS", status)]);
+        let finished = finish(&mut command).unwrap();
+        assert_eq!(finished.code, Some(0), "{finished:?}");
+    };
+    let service = story.run(&story.observing(&["web"])).unwrap();
+    service.wait_until(LONG, fine).unwrap();
+    ended("signal", "killed", "SEGV");
+    assert!(fine(&service.reported()), "another instance lives");
+
+    service.signal(Signal::KILL).unwrap();
+    let mut service = service;
+    assert_eq!(service.wait().unwrap(), None);
+    ended("success", "exited", "0");
+    ended("exit-code", "exited", "4");
+    assert!(fine(&service.reported()));
+    ended("watchdog", "killed", "ABRT");
+    let reported = service.reported();
+    assert_eq!((reported.status.as_deref(), reported.code.as_i64()), (Some("error"), Some(11)));
+    assert!(reported.message.unwrap().contains("its watchdog ended it"));
+
+    let service = story.run(&story.observing(&["web"])).unwrap();
+    service.wait_until(LONG, fine).unwrap();
+}
