@@ -187,7 +187,11 @@ impl Store {
         let installed = facts.clone().installed(version);
         let contents = Contents { pem: &pem, facts, wanted: &grants, previous: previous.as_ref() };
         let is_supported = new_file::write(&folder.directory, &name, contents)?;
-        log::info!("{}: {}", path.display(), if previous.is_some() { "written anew" } else { "installed" });
+        log::info!(
+            "certificate file name: {}: {}",
+            path.display(),
+            if previous.is_some() { "written anew" } else { "installed" }
+        );
         let unreadable = (!is_supported && !grants.is_empty()).then_some(StoreError::AclUnsupported { path });
         Ok(Placed { installed, warnings, unreadable })
     }
