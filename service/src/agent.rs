@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::logging;
 use common::report::{Report, State};
 use common::settings::Settings;
 use common::status::{Overview, Phase, StatusFile};
@@ -54,6 +55,8 @@ pub(crate) struct Agent {
     phase: Phase,
     identity: Option<String>,
     status_is_saved: bool,
+    /// How many certificates were installed after the last pass.
+    satisfied_before: Option<usize>,
 }
 
 /// A report for each observed certificate, before anything is known.
@@ -74,6 +77,7 @@ impl Agent {
             phase,
             identity: None,
             status_is_saved: true,
+            satisfied_before: None,
         }
     }
 
@@ -200,11 +204,16 @@ impl Agent {
         self.advance(hopeless, now);
         let satisfied = self.satisfied();
         self.save_status();
-        info!(
+        let line = format!(
             "{satisfied} of {} certificates installed, {changed} changed, next poll in {} s",
             self.reports.len(),
             self.poller.until_next_poll(now).as_secs()
         );
+        match changed == 0 && self.satisfied_before == Some(satisfied) {
+            true => info!(target: logging::FILE, "{line}"),
+            false => info!("{line}"),
+        }
+        self.satisfied_before = Some(satisfied);
         system::release_memory();
     }
 

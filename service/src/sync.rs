@@ -15,6 +15,7 @@ use crate::queue::{self, Queue};
 use crate::schedule::{Retry, Verdict};
 use crate::store::{Placed, Store};
 use crate::vault::{self, SecretBundle, VaultError};
+use common::logging;
 use common::report::{Installed, Problem, Report, State};
 use common::settings::{ObservedCertificate, Settings};
 use jiff::{SignedDuration, Timestamp};
@@ -333,6 +334,6 @@ fn log_once(before: Option<&Problem>, now: &Problem, error: &Error) {
     if let Error::Vault(refusal) = error
         && let Some(detail) = refusal.detail()
     {
-        warn!("the vault says: {detail}");
+        warn!(target: logging::FILE, "the vault says: {detail}");
     }
 }

@@ -2,10 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use tests::fault::{Scope, Times};
-use tests::story::{Story, finish};
+use tests::story::{Story, finish, wait_for};
 use tests::wire::Wire;
 
 #[test]
@@ -35,6 +36,28 @@ fn an_idle_service_sees_within_a_minute_that_its_handler_is_gone() {
     let start = Instant::now();
     assert_eq!(service.wait().unwrap(), Some(4));
     assert!(start.elapsed() <= Duration::from_secs(61), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_regular_poll_that_finds_nothing_new_leaves_no_line_in_the_journal() {
+    let story = Story::begin().unwrap();
+    story.put("web").unwrap();
+    let journal = std::fs::File::create(story.folder().join("service.log")).unwrap().metadata().unwrap();
+    let stream = format!("{}:{}", journal.dev(), journal.ino());
+    let folder = story.folder().join("log");
+    let mut document = story.observing(&["web"]);
+    document["secretsManagementSettings"]["pollingIntervalInS"] = 60.into();
+    let arguments = ["--log-folder", folder.to_str().unwrap()];
+    let service = story.run_as(&document, &arguments, &[("JOURNAL_STREAM", &stream)]).unwrap();
+    let polls = || {
+        let file = std::fs::read_to_string(folder.join("akvvm_service.log")).unwrap_or_default();
+        file.matches("next poll in").count()
+    };
+    wait_for(Duration::from_secs(30), "first poll", || (polls() == 1).then_some(())).unwrap();
+    let before = service.log().unwrap();
+    wait_for(Duration::from_secs(65), "second poll", || (polls() == 2).then_some(())).unwrap();
+    assert_eq!(service.log().unwrap(), before);
+    assert!(before.lines().count() <= 6, "{before}");
 }
 
 #[test]

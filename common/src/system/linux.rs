@@ -2,6 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -47,6 +48,13 @@ pub fn read_trusted(path: &Path) -> io::Result<Option<String>> {
 /// As the system says.
 pub fn create_private_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// Whether what is written to standard error ends up in the journal: systemd says which stream leads there.
+pub fn errors_go_to_journal() -> bool {
+    let Ok(journal) = std::env::var("JOURNAL_STREAM") else { return false };
+    let errors = io::stderr().as_fd().try_clone_to_owned().and_then(|errors| File::from(errors).metadata());
+    errors.is_ok_and(|errors| journal == format!("{}:{}", errors.dev(), errors.ino()))
 }
 
 /// A new file with exactly `mode` less the umask, never one that exists.

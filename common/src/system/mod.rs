@@ -5,6 +5,6 @@ mod linux;
 
 #[cfg(target_os = "linux")]
 pub use linux::{
-    CLOUDS_FILE, DEFAULT_STORE, STATE_FOLDER, create_private_folder, is_at, machine, read_trusted, sync_folder,
-    temporary_file,
+    CLOUDS_FILE, DEFAULT_STORE, STATE_FOLDER, create_private_folder, errors_go_to_journal, is_at, machine,
+    read_trusted, sync_folder, temporary_file,
 };
