@@ -20,6 +20,7 @@ use log::{error, info, warn};
 
 use crate::schedule::{Action, InitialSync, Poller, Retry, Verdict};
 use crate::sync::{Link, Passed, Watch};
+use crate::telemetry::Telemetry;
 use crate::vigil::{End, Heard, Progress, Vigil};
 use crate::{standing, system};
 
@@ -49,6 +50,7 @@ const STATUS_RETRY: Duration = Duration::from_secs(60);
 pub(crate) struct Agent {
     settings: Arc<Settings>,
     status_file: Option<PathBuf>,
+    telemetry: Option<Telemetry>,
     poller: Poller,
     reports: Vec<Report>,
     initial_sync: Option<InitialSync>,
@@ -65,7 +67,7 @@ pub(crate) fn untried(settings: &Settings) -> Vec<Report> {
 }
 
 impl Agent {
-    pub(crate) fn new(settings: Settings, status_file: Option<PathBuf>) -> Self {
+    pub(crate) fn new(settings: Settings, status_file: Option<PathBuf>, telemetry: Option<Telemetry>) -> Self {
         let now = Instant::now();
         let phase = if settings.require_initial_sync { Phase::InitialSync } else { Phase::Polling };
         Self {
@@ -74,6 +76,7 @@ impl Agent {
             initial_sync: settings.require_initial_sync.then(|| InitialSync::new(now)),
             settings: Arc::new(settings),
             status_file,
+            telemetry,
             phase,
             identity: None,
             status_is_saved: true,
@@ -85,6 +88,9 @@ impl Agent {
     pub(crate) fn run(mut self, sender: &Sender<Event>, vigil: &Vigil) -> End {
         self.save_status();
         vigil.supervisor.ready("polling");
+        if let Some(telemetry) = &mut self.telemetry {
+            telemetry.started(self.reports.len());
+        }
         let mut link = Link::new();
         loop {
             match self.poller.next(Instant::now()) {
@@ -204,6 +210,9 @@ impl Agent {
         self.advance(hopeless, now);
         let satisfied = self.satisfied();
         self.save_status();
+        if let Some(telemetry) = &mut self.telemetry {
+            telemetry.passed(&self.reports, now, Timestamp::now());
+        }
         let line = format!(
             "{satisfied} of {} certificates installed, {changed} changed, next poll in {} s",
             self.reports.len(),

@@ -84,6 +84,7 @@ fn understood(settings: &Settings) -> Value {
             "clientId": settings.identity.selector.configured(),
         },
         "certificates": certificates,
+        "telemetryEvents": settings.logging.telemetry_events,
     })
 }
 

@@ -1,7 +1,7 @@
 //! `run FILE`: the daemon in the foreground, from its settings to its last breath.
 
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use common::folders::Folders;
@@ -14,6 +14,7 @@ use log::{LevelFilter, error, info, warn};
 
 use crate::agent::{self, Agent};
 use crate::system::Supervisor;
+use crate::telemetry::Telemetry;
 use crate::vigil::{End, Heard, Vigil};
 use crate::{DONE, DROPPED, Origin, WRONG, system};
 
@@ -38,16 +39,29 @@ pub(crate) fn run(file: &Path, folders: &Folders, origin: Origin) -> Result<u8> 
     for warning in &settings.warnings {
         warn!("{}: {warning}", file.display());
     }
+    let telemetry = telemetry(&settings, folders, origin.events_folder);
     let vigil = Vigil::new(Supervisor::of_this_process(), origin.handler_folder, events);
     let end = match origin.machine {
         Some(machine) if is_copy(&machine) => wait_for_enable(&vigil),
-        _ => Agent::new(settings, status_file).run(&sender, &vigil),
+        _ => Agent::new(settings, status_file, telemetry).run(&sender, &vigil),
     };
     info!("ended");
     Ok(match end {
         End::Asked => DONE,
         End::Dropped => DROPPED,
     })
+}
+
+/// Events leave the machine, so the settings must ask for them, and the guest agent must take them.
+fn telemetry(settings: &Settings, folders: &Folders, events: Option<PathBuf>) -> Option<Telemetry> {
+    if !settings.logging.telemetry_events {
+        return None;
+    }
+    let wanted = folders.log.as_deref().zip(events).map(|(log, events)| Telemetry::new(log, events, Instant::now()));
+    if wanted.is_none() {
+        warn!("loggingSettings.telemetryEvents has no effect: the guest agent on this machine takes no events");
+    }
+    wanted
 }
 
 /// Whether this machine is not the one with the number `machine`; one without a number is.

@@ -15,6 +15,7 @@ mod standing;
 mod store;
 mod sync;
 mod system;
+mod telemetry;
 mod vault;
 mod vigil;
 
@@ -93,6 +94,9 @@ struct Origin {
     /// The machine's number (/sys/class/dmi/id/product_uuid): on another machine, a copy, nothing is polled
     #[arg(long, value_name = "UUID")]
     machine: Option<String>,
+    /// The guest agent's folder for telemetry events, if it takes them [default: no events]
+    #[arg(long, value_name = "DIR", requires = "log_folder")]
+    events_folder: Option<PathBuf>,
 }
 
 #[derive(Args)]

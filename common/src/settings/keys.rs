@@ -33,7 +33,7 @@ impl Section {
                 "observedCertificates",
             ],
             Self::Authentication => &["msiEndpoint", "msiClientId"],
-            Self::Logging => &["logger", "endpoint", "format", "servicename"],
+            Self::Logging => &["logger", "endpoint", "format", "servicename", "telemetryEvents"],
         }
     }
 }

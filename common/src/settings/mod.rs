@@ -8,6 +8,7 @@ mod cloud;
 mod document;
 mod identity;
 mod keys;
+mod logging;
 mod reader;
 mod target;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 pub use cloud::{Cloud, Clouds, CloudsError};
 pub use identity::{Endpoint, Identity, Selector};
+pub use logging::Logging;
 pub use reader::Finding;
 pub use target::{Acl, LinkName, Target};
 pub use url::{SecretUrl, UrlError, Version};
@@ -51,6 +53,8 @@ pub struct Settings {
     pub identity: Arc<Identity>,
     /// What to install, in the order of the settings, without exact duplicates.
     pub certificates: Vec<ObservedCertificate>,
+    /// Who is told what happens.
+    pub logging: Logging,
     /// What was accepted although it should be written differently.
     pub warnings: Vec<Finding>,
 }
@@ -171,9 +175,7 @@ impl Settings {
             .unwrap_or(false);
         let identity = identity::parse(&root, findings).map(Arc::new);
         let defaults = target::Defaults::parse(&root, findings);
-        if let Some(logging) = root.section(Section::Logging) {
-            check_logging(&logging, findings);
-        }
+        let logging = root.section(Section::Logging).map(|section| logging::parse(&section, findings));
         let certificates = match root.get(Section::SecretsManagement, "observedCertificates", findings) {
             Some(list) => observed_certificates(&list, identity.as_ref(), &defaults, clouds, findings),
             None => {
@@ -184,7 +186,14 @@ impl Settings {
                 Vec::new()
             }
         };
-        Some(Self { polling_interval, require_initial_sync, identity: identity?, certificates, warnings: Vec::new() })
+        Some(Self {
+            polling_interval,
+            require_initial_sync,
+            identity: identity?,
+            certificates,
+            logging: logging.unwrap_or_default(),
+            warnings: Vec::new(),
+        })
     }
 }
 
@@ -214,16 +223,6 @@ fn interval(node: Option<Node<'_>>, findings: &mut Findings) -> Duration {
         findings.warning(node.path(), format!("{seconds} s is more than a day: renewals will arrive late"));
     }
     interval
-}
-
-/// A log target is never a reason to leave a machine without certificates, so all that is wrong here is a warning.
-fn check_logging(section: &Node<'_>, findings: &mut Findings) {
-    let advice = "logs go to the local log files only: sending them to a collector is not supported by this release";
-    if section.entries().is_some_and(|entries| !entries.is_empty()) {
-        findings.warning(section.path(), advice);
-    } else if section.entries().is_none() {
-        findings.warning(section.path(), format!("must be an object, not {}; {advice}", section.kind()));
-    }
 }
 
 fn observed_certificates(

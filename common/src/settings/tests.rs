@@ -301,3 +301,25 @@ fn survives_hostile_documents() {
     }
     assert!(Settings::parse(&[0xff, 0xfe, b'{', 0], &Clouds::built_in()).is_err());
 }
+
+#[test]
+fn telemetry_events_are_sent_only_when_they_are_asked_for_in_so_many_words() {
+    let parsed = |logging: &str| {
+        let document = format!(
+            r#"{{"loggingSettings": {logging}, "secretsManagementSettings": {{"observedCertificates": ["{WEB}"]}}}}"#
+        );
+        let settings = parse(&document).unwrap();
+        (settings.logging.telemetry_events, settings.warnings.len())
+    };
+    for (logging, wanted) in [
+        (r#"{"telemetryEvents": true}"#, (true, 0)),
+        (r#"{"telemetryEvents": "True"}"#, (true, 0)),
+        (r#"{"telemetryEvents": false}"#, (false, 0)),
+        (r#"{"telemetryEvents": null}"#, (false, 0)),
+        (r#"{"telemetryEvents": 1}"#, (false, 1)),
+        (r#"{"telemetryEvents": true, "logger": "fluentd"}"#, (true, 1)),
+        ("{}", (false, 0)),
+    ] {
+        assert_eq!(parsed(logging), wanted, "{logging}");
+    }
+}

@@ -1,0 +1,33 @@
+//! `loggingSettings`: who is told what happens, beside the local log file. Nothing in here is a reason to leave a machine
+//! without certificates, so all that is wrong is a warning.
+
+use super::reader::{Findings, Node};
+
+/// Ours alone: the reference does not know this setting.
+const TELEMETRY_EVENTS: &str = "telemetryEvents";
+
+/// Who is told what happens.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Logging {
+    /// Let the guest agent send events: counts and codes, never names.
+    pub telemetry_events: bool,
+}
+
+pub(super) fn parse(section: &Node<'_>, findings: &mut Findings) -> Logging {
+    let advice = "logs go to the local log files only: sending them to a collector is not supported by this release";
+    match section.entries() {
+        None => findings.warning(section.path(), format!("must be an object, not {}; {advice}", section.kind())),
+        Some(entries) if entries.keys().any(|key| key != TELEMETRY_EVENTS) => findings.warning(section.path(), advice),
+        Some(_) => {}
+    }
+    Logging { telemetry_events: telemetry_events(section, findings).unwrap_or_default() }
+}
+
+fn telemetry_events(section: &Node<'_>, findings: &mut Findings) -> Option<bool> {
+    let mut mistakes = Findings::default();
+    let value = section.child(TELEMETRY_EVENTS)?.boolean(&mut mistakes);
+    for mistake in mistakes.errors {
+        findings.warning(&mistake.path, format!("{}; no events are sent", mistake.message));
+    }
+    value
+}
