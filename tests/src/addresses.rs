@@ -8,6 +8,7 @@ pub struct Addresses {
     pub(crate) imds: SocketAddr,
     pub(crate) vault: SocketAddr,
     pub(crate) proxy: Option<SocketAddr>,
+    pub(crate) arc: Option<SocketAddr>,
 }
 
 impl Addresses {
@@ -19,6 +20,7 @@ impl Addresses {
             imds: SocketAddr::from(([169, 254, 169, 254], 80)),
             vault: SocketAddr::from(([127, 0, 0, 1], 443)),
             proxy: None,
+            arc: None,
         }
     }
 
@@ -26,13 +28,22 @@ impl Addresses {
     #[must_use]
     pub fn loopback() -> Self {
         let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self { imds: free, vault: free, proxy: Some(free) }
+        Self { imds: free, vault: free, proxy: Some(free), arc: None }
     }
 
     /// The same, with a proxy on a free port of the loopback.
     #[must_use]
     pub fn with_proxy(mut self) -> Self {
         self.proxy = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        self
+    }
+
+    /// The same on a machine of Azure Arc: its agent on a port of the loopback, which is 40342 on real ones, and no
+    /// metadata service at its address.
+    #[must_use]
+    pub fn with_arc(mut self, port: u16) -> Self {
+        self.arc = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        self.imds = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         self
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 
 pub use crate::addresses::Addresses;
+use crate::arc::ArcAgent;
 use crate::bundle::Bundle;
 use crate::fault::{Fault, Scope, Times, host_of};
 use crate::http::{Request, Server};
@@ -16,7 +17,7 @@ use crate::listener::Listener;
 use crate::state::{Shared, State};
 use crate::tls::{TlsChannel, TlsServer};
 use crate::vault::{Secret, Vault};
-use crate::{imds, key_vault, proxy};
+use crate::{arc, imds, key_vault, proxy};
 
 /// A running emulated Azure. Every method may be called while it serves; dropping it ends its servers.
 pub struct Azure {
@@ -24,6 +25,7 @@ pub struct Azure {
     imds: Listener,
     vault: Listener,
     proxy: Option<Listener>,
+    arc: Option<Listener>,
     root_pem: String,
     folder: tempfile::TempDir,
 }
@@ -67,7 +69,14 @@ impl Azure {
             let shared = shared.clone();
             Listener::start(address, move |connection| proxy::serve(&shared, connection, vaults))
         });
-        Ok(Self { shared, imds, vault, proxy: proxy.transpose()?, root_pem, folder })
+        let arc = addresses.arc.map(|address| {
+            let shared = shared.clone();
+            Listener::start(address, move |connection| {
+                let (socket, number, stop) = (connection.socket, connection.number, &connection.stop);
+                shared.serve(socket, Server::Arc, number, stop, arc::answer).map(|_| ())
+            })
+        });
+        Ok(Self { shared, imds, vault, proxy: proxy.transpose()?, arc: arc.transpose()?, root_pem, folder })
     }
 
     /// The root that clients must trust, in PEM.
@@ -189,6 +198,11 @@ impl Azure {
         look(&mut self.shared.lock().machine)
     }
 
+    /// Looks at the machine's Azure Arc agent, or changes it.
+    pub fn arc<T>(&self, look: impl FnOnce(&mut ArcAgent) -> T) -> T {
+        look(&mut self.shared.lock().arc)
+    }
+
     /// Invalidates every token that was given out.
     pub fn revoke_tokens(&self) {
         self.shared.lock().tokens.revoke();
@@ -259,6 +273,7 @@ impl Azure {
     pub fn connections(&self, server: Server) -> u64 {
         match server {
             Server::Imds => self.imds.accepted(),
+            Server::Arc => self.arc.as_ref().map_or(0, Listener::accepted),
             Server::Vault => self.vault.accepted(),
             Server::Proxy => self.proxy.as_ref().map_or(0, Listener::accepted),
         }

@@ -15,6 +15,8 @@ use crate::wire::Wire;
 pub enum Scope {
     /// Requests for tokens.
     Imds,
+    /// Requests for tokens that bring the Azure Arc agent a key.
+    Arc,
     /// Everything in every vault.
     Vaults,
     /// Everything in one vault, by its host.
@@ -40,6 +42,7 @@ impl Scope {
         let vault = request.server == Server::Vault;
         match self {
             Self::Imds => request.server == Server::Imds,
+            Self::Arc => request.server == Server::Arc,
             Self::Vaults => vault,
             Self::Vault(host) => vault && *host == request.host,
             Self::Secret(host, name) => {

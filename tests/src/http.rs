@@ -18,6 +18,8 @@ const MAX_BODY: usize = 1024 * 1024;
 pub enum Server {
     /// The instance metadata service.
     Imds,
+    /// The Azure Arc agent.
+    Arc,
     /// Key Vault, whichever vault.
     Vault,
     /// The proxy.

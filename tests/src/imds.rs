@@ -40,7 +40,7 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    fn response(&self) -> Response {
+    pub(crate) fn response(&self) -> Response {
         let error = |status: u16, code: &str, description: &str| {
             let body = json!({"error": code, "error_description": description});
             Response::json(status, &body)
@@ -96,7 +96,8 @@ pub(crate) fn answer(state: &mut State, incoming: &mut Incoming) -> (Response, O
     spoil(response, fault)
 }
 
-fn token(state: &mut State, request: &Request) -> Result<Value, Trouble> {
+/// The token that a request asks for, as JSON.
+pub(crate) fn token(state: &mut State, request: &Request) -> Result<Value, Trouble> {
     let invalid = |text: &str| Trouble::InvalidRequest(text.to_owned());
     if request.segments() != ["metadata", "identity", "oauth2", "token"] {
         return Err(Trouble::NotFound);

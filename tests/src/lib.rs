@@ -23,6 +23,7 @@
 
 mod addresses;
 pub mod agent;
+pub mod arc;
 pub mod azure;
 pub mod bundle;
 pub mod catalogue;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufReader};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::arc::ArcAgent;
 use crate::fault::Faults;
 use crate::http::{self, Incoming, Request, Response, Server};
 use crate::identity::{Machine, Tokens};
@@ -18,6 +19,7 @@ pub(crate) struct State {
     /// By host name.
     pub(crate) vaults: BTreeMap<String, Vault>,
     pub(crate) machine: Machine,
+    pub(crate) arc: ArcAgent,
     pub(crate) tokens: Tokens,
     pub(crate) faults: Faults,
     /// What the proxy wants to see in Proxy-Authorization, as `user:password`.

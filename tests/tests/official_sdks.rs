@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
+use tests::arc::Challenge;
 use tests::azure::{Addresses, Azure};
+use tests::bundle::Bundle;
 use tests::fault::{Scope, Times};
 use tests::http::Server;
 use tests::pkcs12::Pfx;
@@ -30,8 +32,13 @@ fn script(path: &str) -> PathBuf {
 
 /// Runs a client in a world with four secrets, and looks at what it got and how it asked.
 fn fetches_and_fails_as_from_azure(client: impl FnOnce(&World) -> Command) {
+    fetches_and_fails_at(Addresses::real(), client);
+}
+
+/// The same with the servers at these addresses.
+fn fetches_and_fails_at(addresses: Addresses, client: impl FnOnce(&World) -> Command) {
     let world = World::enter().unwrap();
-    let azure = Azure::start(Addresses::real()).unwrap();
+    let azure = Azure::start(addresses).unwrap();
     azure.create_vault("contoso");
     let authority = Authority::with_keys("Contoso", 1, KeyKind::Rsa2048).unwrap();
     let issue = |kind| authority.issue(&Request::new("www.contoso.com").key(kind)).unwrap();
@@ -69,17 +76,56 @@ fn fetches_and_fails_as_from_azure(client: impl FnOnce(&World) -> Command) {
     assert_eq!(azure.tokens_issued(), 1);
 }
 
+fn python(world: &World) -> Command {
+    let mut command = world.command(installed("python/bin/python"));
+    command.arg(script("python/client.py"));
+    // Its HTTP library brings its own roots unless it is told of the system's.
+    command.env("REQUESTS_CA_BUNDLE", "/etc/ssl/certs/ca-certificates.crt");
+    command
+}
+
 #[test]
 fn the_python_sdk_fetches_certificates_and_understands_errors() {
-    let python = installed("python/bin/python");
+    fetches_and_fails_as_from_azure(python);
+}
+
+#[test]
+fn the_python_sdk_does_so_on_a_machine_of_azure_arc() {
     let client = |world: &World| {
-        let mut command = world.command(python);
-        command.arg(script("python/client.py"));
-        // Its HTTP library brings its own roots unless it is told of the system's.
-        command.env("REQUESTS_CA_BUNDLE", "/etc/ssl/certs/ca-certificates.crt");
+        let mut command = python(world);
+        command.env("IDENTITY_ENDPOINT", "http://localhost:40342/metadata/identity/oauth2/token");
+        command.env("IMDS_ENDPOINT", "http://localhost:40342");
         command
     };
-    fetches_and_fails_as_from_azure(client);
+    fetches_and_fails_at(Addresses::real().with_arc(40342), client);
+}
+
+#[test]
+fn the_python_sdk_refuses_the_challenges_of_an_impostor_of_azure_arc() {
+    let world = World::enter().unwrap();
+    let azure = Azure::start(Addresses::real().with_arc(40342)).unwrap();
+    azure.create_vault("contoso");
+    azure.put("contoso", "web", Bundle::text("a secret")).unwrap();
+    world.connect(&azure).unwrap();
+    let ask = || {
+        let mut command = python(&world);
+        command.env("IDENTITY_ENDPOINT", "http://localhost:40342/metadata/identity/oauth2/token");
+        command.env("IMDS_ENDPOINT", "http://localhost:40342");
+        command.args(["https://contoso.vault.azure.net", "web"]).output().unwrap()
+    };
+    assert!(ask().status.success());
+    let elsewhere = Challenge::Elsewhere("/etc/passwd".to_owned());
+    for (challenge, words) in [
+        (Challenge::TooBig, "Local key file shall not be larger than 4KB"),
+        (Challenge::NoHeader, "Unrecognizable WWW-Authenticate header"),
+        // It looks for NAME.key in the agent's folder, whatever path is named.
+        (elsewhere, "/var/opt/azcmagent/tokens/passwd.key"),
+    ] {
+        azure.arc(|agent| agent.challenge = challenge.clone());
+        let output = ask();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && errors.contains(words), "{challenge:?}: {errors}");
+    }
 }
 
 #[test]

@@ -87,6 +87,53 @@ fn one_certificate_may_have_an_identity_of_its_own() {
 }
 
 #[test]
+fn identities_work_side_by_side_and_one_that_fails_harms_its_certificate_only() {
+    let story = Story::begin().unwrap();
+    for name in ["web", "api", "mail", "lost"] {
+        story.put(name).unwrap();
+    }
+    let (app, post) = (Identity::user("app"), Identity::user("post"));
+    story.azure.machine(|machine| machine.users = vec![app.clone(), post.clone()]);
+    let own = |name: &str, id: &str| json!({"url": story.url(name), "authenticationOverride": {"msiClientId": id}});
+    let unknown = "11111111-2222-3333-4444-555555555555";
+    let certificates =
+        [json!(story.url("web")), own("api", &app.client_id), own("mail", &post.resource_id), own("lost", unknown)];
+    let service = story.run(&observing(&certificates)).unwrap();
+    service.wait_for_log(SOON, "3 of 4 certificates installed", 1).unwrap();
+    service.poll().unwrap();
+
+    let token = |name: &str| {
+        let asked = story.azure.requests_for("contoso", name);
+        assert!(asked.len() >= 2 && asked.iter().all(|request| request.token == asked[0].token), "{asked:?}");
+        asked[0].token.unwrap()
+    };
+    let mut tokens = vec![token("web"), token("api"), token("mail")];
+    tokens.sort_unstable();
+    tokens.dedup();
+    assert_eq!((tokens.len(), story.azure.tokens_issued()), (3, 3), "one each, kept from poll to poll");
+    assert!(story.azure.requests_for("contoso", "lost").is_empty());
+
+    let reported = service.reported();
+    let message = reported.message.clone().unwrap();
+    let system = story.azure.machine(|machine| machine.system.clone().unwrap().client_id);
+    for id in [&system, &app.client_id, &post.client_id] {
+        assert!(message.contains(id.as_str()), "{message}");
+    }
+    for name in ["web", "api", "mail"] {
+        assert_eq!(reported.part(&format!("contoso.{name}")).unwrap().status, "success");
+    }
+    let lost = reported.part("contoso.lost").unwrap();
+    assert_eq!(lost.code, 21);
+    assert!(lost.message.clone().unwrap().contains(unknown), "{lost:?}");
+
+    story.azure.revoke("contoso", &app).unwrap();
+    service.poll().unwrap();
+    let reported = service.reported();
+    assert_eq!(reported.part("contoso.api").unwrap().code, 31);
+    assert_eq!(reported.part("contoso.web").unwrap().status, "success");
+}
+
+#[test]
 fn every_spelling_of_the_endpoint_reaches_the_metadata_service() {
     let story = Story::begin().unwrap();
     story.put("web").unwrap();

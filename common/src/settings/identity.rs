@@ -33,6 +33,16 @@ pub struct Endpoint {
     host: Host,
     port: u16,
     path: String,
+    protocol: Protocol,
+}
+
+/// How tokens are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// The instance metadata service's: who reaches it gets a token.
+    Metadata,
+    /// The Azure Arc agent's: who asks must show that it may read the agent's key file.
+    Arc,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,6 +54,11 @@ enum Host {
 }
 
 const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+/// Where the Azure Arc agent listens.
+const ARC_PORT: u16 = 40342;
+/// By these two variables the Azure Arc agent tells the services of its machine where it is.
+const ARC_VARIABLE: &str = "IDENTITY_ENDPOINT";
+const ARC_COMPANION: &str = "IMDS_ENDPOINT";
 
 impl Selector {
     /// What the settings call it, if they name one.
@@ -68,7 +83,17 @@ impl fmt::Display for Selector {
 impl Endpoint {
     /// The instance metadata service of an Azure VM.
     pub fn metadata_service() -> Self {
-        Self { host: Host::Metadata, port: 80, path: "/metadata/identity/oauth2/token".to_owned() }
+        Self {
+            host: Host::Metadata,
+            port: 80,
+            path: "/metadata/identity/oauth2/token".to_owned(),
+            protocol: Protocol::Metadata,
+        }
+    }
+
+    /// How tokens are asked for there.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// The address to connect to. `localhost` is the loopback address, whatever a name service says of it.
@@ -114,8 +139,25 @@ impl Endpoint {
             "[::1]" => Host::LoopbackV6,
             _ => return Err(refused("names neither the metadata service (169.254.169.254) nor localhost".to_owned())),
         };
-        Ok(Self { host, port, path: token_path(path).map_err(refused)? })
+        let protocol = if host != Host::Metadata && port == ARC_PORT { Protocol::Arc } else { Protocol::Metadata };
+        Ok(Self { host, port, path: token_path(path).map_err(refused)?, protocol })
     }
+
+    /// What the Azure Arc agent calls its endpoint, on whichever port of this machine.
+    fn parse_arc(text: &str) -> Result<Self, String> {
+        match Self::parse(text)? {
+            Self { host: Host::Metadata, .. } => {
+                Err(format!("\"{}\" is not on this machine: the Azure Arc agent's is at localhost", excerpt(text)))
+            }
+            endpoint => Ok(Self { protocol: Protocol::Arc, ..endpoint }),
+        }
+    }
+}
+
+/// Where the Azure Arc agent says that it is, by the environment of this process.
+pub(super) fn arc_of_environment() -> Option<String> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+    variable(ARC_COMPANION).and_then(|_| variable(ARC_VARIABLE))
 }
 
 /// Every documented spelling means the token endpoint below it.
@@ -149,12 +191,19 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// `authenticationSettings`; absent or empty means the system-assigned identity.
-pub(super) fn parse(root: &Root<'_>, findings: &mut Findings) -> Option<Identity> {
+/// `authenticationSettings`; absent or empty means the system-assigned identity. `arc` is where the Azure Arc agent says
+/// that it is, for settings that name no endpoint.
+pub(super) fn parse(root: &Root<'_>, arc: Option<&str>, findings: &mut Findings) -> Option<Identity> {
     let endpoint = root.get(Section::Authentication, "msiEndpoint", findings);
     let endpoint = match endpoint.filter(|node| node.text().is_none_or(|text| !text.trim().is_empty())) {
         Some(node) => node.parsed(findings, Endpoint::parse),
-        None => Some(Endpoint::metadata_service()),
+        None => match arc.map_or_else(|| Ok(Endpoint::metadata_service()), Endpoint::parse_arc) {
+            Ok(endpoint) => Some(endpoint),
+            Err(reason) => {
+                findings.error(&format!("the environment variable {ARC_VARIABLE}"), reason);
+                None
+            }
+        },
     };
     let selector = match root.get(Section::Authentication, "msiClientId", findings) {
         Some(node) => node.parsed(findings, selector),
@@ -268,6 +317,31 @@ mod tests {
             "169.254.169.254",
         ] {
             assert!(Endpoint::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn takes_the_port_of_the_arc_agent_for_the_arc_agent() {
+        for (text, protocol) in [
+            ("http://localhost:40342/metadata/identity", Protocol::Arc),
+            ("http://127.0.0.1:40342", Protocol::Arc),
+            ("http://[::1]:40342/metadata/identity/oauth2/token", Protocol::Arc),
+            ("http://localhost:50342/oauth2/token", Protocol::Metadata),
+            ("http://169.254.169.254:40342/metadata/identity", Protocol::Metadata),
+            ("http://169.254.169.254/metadata/identity", Protocol::Metadata),
+        ] {
+            assert_eq!(Endpoint::parse(text).unwrap().protocol(), protocol, "{text}");
+        }
+    }
+
+    #[test]
+    fn takes_the_arc_agent_at_its_word_on_this_machine_only() {
+        let other_port = Endpoint::parse_arc("http://localhost:41000/metadata/identity/oauth2/token").unwrap();
+        assert_eq!(other_port.protocol(), Protocol::Arc);
+        for text in
+            ["http://169.254.169.254/metadata/identity/oauth2/token", "http://10.0.0.1:40342/", "localhost:40342"]
+        {
+            assert!(Endpoint::parse_arc(text).is_err(), "{text}");
         }
     }
 

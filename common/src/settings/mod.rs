@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use cloud::{Cloud, Clouds, CloudsError};
-pub use identity::{Endpoint, Identity, Selector};
+pub use identity::{Endpoint, Identity, Protocol, Selector};
 pub use logging::Logging;
 pub use reader::Finding;
 pub use target::{Acl, LinkName, Target};
@@ -140,7 +140,8 @@ pub enum LoadError {
 }
 
 impl Settings {
-    /// Reads `path`: a `.settings` file of the guest agent or bare public settings, with the clouds that this machine knows.
+    /// Reads `path`: a `.settings` file of the guest agent or bare public settings, with the clouds that this machine knows
+    /// and the Azure Arc agent that it may have.
     ///
     /// # Errors
     /// The file cannot be read, or what it says is refused.
@@ -148,7 +149,8 @@ impl Settings {
         let name = path.display().to_string();
         let bytes = read_bounded(path).map_err(|cause| LoadError::Read { path: name.clone(), cause })?;
         let clouds = Clouds::of_this_machine()?;
-        Self::parse(&bytes, &clouds).map_err(|cause| LoadError::Settings { path: name, cause })
+        let arc = identity::arc_of_environment();
+        Self::parse_on(&bytes, &clouds, arc.as_deref()).map_err(|cause| LoadError::Settings { path: name, cause })
     }
 
     /// Reads a whole document: the agent's wrapper, or the public settings themselves.
@@ -156,9 +158,14 @@ impl Settings {
     /// # Errors
     /// All mistakes at once, each with its JSON path relative to the public settings.
     pub fn parse(document: &[u8], clouds: &Clouds) -> Result<Self, SettingsError> {
+        Self::parse_on(document, clouds, None)
+    }
+
+    /// The same on a machine whose Azure Arc agent says that it is at `arc`.
+    fn parse_on(document: &[u8], clouds: &Clouds, arc: Option<&str>) -> Result<Self, SettingsError> {
         let mut findings = Findings::default();
         let settings = document::public_settings(document, &mut findings)
-            .and_then(|public| Self::from_public(&public, clouds, &mut findings));
+            .and_then(|public| Self::from_public(&public, clouds, arc, &mut findings));
         let Findings { errors, warnings } = findings;
         match settings {
             Some(settings) if errors.is_empty() => Ok(Self { warnings, ..settings }),
@@ -166,14 +173,19 @@ impl Settings {
         }
     }
 
-    fn from_public(public: &serde_json::Value, clouds: &Clouds, findings: &mut Findings) -> Option<Self> {
+    fn from_public(
+        public: &serde_json::Value,
+        clouds: &Clouds,
+        arc: Option<&str>,
+        findings: &mut Findings,
+    ) -> Option<Self> {
         let root = keys::Root::of(public, findings)?;
         let polling_interval = interval(root.get(Section::SecretsManagement, "pollingIntervalInS", findings), findings);
         let require_initial_sync = root
             .get(Section::SecretsManagement, "requireInitialSync", findings)
             .and_then(|node| node.boolean(findings))
             .unwrap_or(false);
-        let identity = identity::parse(&root, findings).map(Arc::new);
+        let identity = identity::parse(&root, arc, findings).map(Arc::new);
         let defaults = target::Defaults::parse(&root, findings);
         let logging = root.section(Section::Logging).map(|section| logging::parse(&section, findings));
         let certificates = match root.get(Section::SecretsManagement, "observedCertificates", findings) {

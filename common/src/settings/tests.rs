@@ -323,3 +323,18 @@ fn telemetry_events_are_sent_only_when_they_are_asked_for_in_so_many_words() {
         assert_eq!(parsed(logging), wanted, "{logging}");
     }
 }
+
+#[test]
+fn asks_the_arc_agent_where_the_settings_name_no_endpoint() {
+    let on_arc = |document: &str, arc: &str| Settings::parse_on(document.as_bytes(), &Clouds::built_in(), Some(arc));
+    let agent = "http://localhost:40342/metadata/identity/oauth2/token";
+    assert_eq!(on_arc(MINIMAL, agent).unwrap().identity.endpoint.protocol(), Protocol::Arc);
+    let named = format!(
+        r#"{{"authenticationSettings": {{"msiEndpoint": "http://169.254.169.254"}}, {}"#,
+        MINIMAL.strip_prefix('{').unwrap()
+    );
+    assert_eq!(on_arc(&named, agent).unwrap().identity.endpoint, Endpoint::metadata_service());
+    let error = on_arc(MINIMAL, "http://evil.example:40342/").unwrap_err().to_string();
+    assert!(error.contains("IDENTITY_ENDPOINT") && error.contains("localhost"), "{error}");
+    assert!(on_arc(&named, "http://evil.example:40342/").is_ok(), "what does not count is not looked at");
+}

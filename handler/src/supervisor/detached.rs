@@ -145,7 +145,10 @@ fn command(launch: &Launch, log: Option<&Log>) -> Result<Command> {
 fn environment() -> Vec<(OsString, OsString)> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
     let mut variables = vec![("PATH".into(), path)];
-    variables.extend(std::env::var_os("LANG").map(|value| ("LANG".into(), value)));
+    // The latter two are how the Azure Arc agent says where it is.
+    for name in ["LANG", "IDENTITY_ENDPOINT", "IMDS_ENDPOINT"] {
+        variables.extend(std::env::var_os(name).map(|value| (name.into(), value)));
+    }
     match read_trusted(Path::new(ENVIRONMENT_FILE)) {
         Ok(text) => variables.extend(
             environment_file::parse(&text.unwrap_or_default())

@@ -1,0 +1,7 @@
+//! The key file of the Azure Arc agent: which file may be read for it, and how.
+
+#[cfg(target_os = "linux")]
+mod linux;
+
+#[cfg(target_os = "linux")]
+pub(super) use linux::read;
