@@ -47,6 +47,9 @@ pub(super) const CERTIFICATE: &[&str] = &[
     "accounts",
     "customSymbolicLinkName",
     "acls",
+    "owner",
+    "group",
+    "mode",
     "authenticationOverride",
 ];
 

@@ -27,7 +27,7 @@ pub use cloud::{Cloud, Clouds, CloudsError};
 pub use identity::{Endpoint, Identity, Protocol, Selector};
 pub use logging::Logging;
 pub use reader::Finding;
-pub use target::{Acl, LinkName, Target};
+pub use target::{Acl, FileMode, LinkName, Ownership, Target};
 pub use url::{SecretUrl, UrlError, Version};
 
 use keys::Section;
@@ -297,11 +297,28 @@ struct Certificates {
     kept: Vec<ObservedCertificate>,
     paths: Vec<String>,
     places: HashMap<String, usize>,
+    /// The first entry of each certificate in each folder: others share its files.
+    files: HashMap<String, usize>,
 }
 
 impl Certificates {
     fn add(&mut self, path: &str, certificate: ObservedCertificate, findings: &mut Findings) {
         let place = certificate.place();
+        let files = certificate.target.place(&certificate.base_name());
+        let first = *self.files.entry(files).or_insert(self.kept.len());
+        if let Some(first_kept) = self.kept.get(first)
+            && !certificate.target.agrees_with(&first_kept.target)
+        {
+            findings.error(
+                path,
+                format!(
+                    "shares its file with {}, which gives it another owner, group or mode: write the same in both, or \
+                     choose another certificateStoreLocation",
+                    self.paths[first]
+                ),
+            );
+            return;
+        }
         let Some(&earlier) = self.places.get(&place) else {
             self.places.insert(place, self.kept.len());
             self.paths.push(path.to_owned());

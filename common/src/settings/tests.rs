@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod files;
+
 use super::*;
 
 fn parse(document: &str) -> Result<Settings, SettingsError> {

@@ -1,5 +1,7 @@
 //! Linux: a folder, the name of a link in it, and who else may read the file.
 
+mod ownership;
+
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use crate::settings::keys::{Root, Section};
 use crate::settings::reader::{Findings, Node};
 use crate::system;
 use crate::text::excerpt;
+pub use ownership::{FileMode, Ownership};
 
 /// A folder, a link in it, and its readers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub struct Target {
     pub link: Option<LinkName>,
     /// Who may read the file beside root.
     pub acls: Vec<Acl>,
+    /// Whom the file belongs to, when it is not root's alone.
+    pub ownership: Option<Ownership>,
 }
 
 /// A file name that is nothing but a name, and none that the store uses itself.
@@ -65,12 +70,25 @@ impl Defaults {
 }
 
 impl Target {
+    /// Whom the settings name, as reader, owner or group.
+    pub fn accounts(&self) -> Vec<Acl> {
+        let ownership = self.ownership.as_ref();
+        let owner = ownership.and_then(|ownership| ownership.owner.clone()).map(Acl::User);
+        let group = ownership.and_then(|ownership| ownership.group.clone()).map(Acl::Group);
+        self.acls.iter().cloned().chain(owner).chain(group).collect()
+    }
+
+    /// Whether a file that two entries of the settings share can be as both want it.
+    pub(in crate::settings) fn agrees_with(&self, other: &Self) -> bool {
+        self.ownership == other.ownership
+    }
+
     /// What two certificates must not share.
     pub(in crate::settings) fn place(&self, link_name: &str) -> String {
         self.folder.join(link_name).display().to_string()
     }
 
-    /// `store`, `link` and `acls`, as `check --json` shows them.
+    /// `store`, `link`, `acls`, `owner`, `group` and `mode`, as `check --json` shows them.
     pub fn to_json(&self) -> Value {
         let acls: Vec<Value> = self
             .acls
@@ -80,7 +98,15 @@ impl Target {
                 Acl::Group(name) => json!({ "group": name }),
             })
             .collect();
-        json!({ "store": &*self.folder, "link": self.link.as_ref().map(LinkName::as_str), "acls": acls })
+        let ownership = self.ownership.as_ref();
+        json!({
+            "store": &*self.folder,
+            "link": self.link.as_ref().map(LinkName::as_str),
+            "acls": acls,
+            "owner": ownership.map(|ownership| &ownership.owner),
+            "group": ownership.map(|ownership| &ownership.group),
+            "mode": ownership.map(|ownership| format!("{:04o}", ownership.mode.bits())),
+        })
     }
 
     /// The same target, sharing what it has in common with `other`.
@@ -114,7 +140,17 @@ impl Target {
                 acls.clear();
             }
         }
-        Some(Self { folder: folder?, link, acls })
+        let ownership = Ownership::parse(item, findings)?;
+        if let (Some(mode), Some(ownership), false) = (item.child("mode"), &ownership, acls.is_empty())
+            && !ownership.mode.lets_group_read()
+        {
+            findings.error(
+                mode.path(),
+                "would shut out everybody in acls, as the group's part of a mode limits them all: write \"0640\" or \"0440\"",
+            );
+            return None;
+        }
+        Some(Self { folder: folder?, link, acls, ownership })
     }
 }
 

@@ -160,6 +160,23 @@ impl AccessList {
         self.other = 0;
     }
 
+    /// Gives owner and owning group what a mode gives them, and nobody else anything.
+    pub(super) fn set_mode(&mut self, mode: u32) {
+        let Self { owner, owning_group, .. } = Self::from_mode(mode);
+        self.apply_mask();
+        (self.owner, self.owning_group) = (owner, owning_group);
+        let given = self.named.values().fold(owning_group, |all, rights| all | rights);
+        self.mask = (!self.named.is_empty()).then_some(given);
+    }
+
+    /// Takes all rights from the owning group.
+    pub(super) fn shut_group_out(&mut self) {
+        self.owning_group = 0;
+        if self.named.is_empty() {
+            self.mask = None;
+        }
+    }
+
     /// Gives the owner rights.
     pub(super) fn grant_owner(&mut self, rights: u8) {
         self.owner |= rights;
@@ -312,6 +329,26 @@ mod tests {
         assert!(!list.allows(owner, &user(7, &[50, 60]), READ | TRAVERSE), "but no two together");
         assert!(list.allows(owner, &Subject { user: None, groups: vec![60] }, READ));
         assert!(list.allows(owner, &Subject { user: None, groups: vec![70] }, READ));
+    }
+
+    #[test]
+    fn a_mode_is_for_owner_and_group_and_wakes_no_entry_that_the_mask_kept_asleep() {
+        let mut list = AccessList::from_mode(0o600);
+        list.set_mode(0o440);
+        assert_eq!(list, AccessList::from_mode(0o440));
+        list.grant(Holder::User(7), READ);
+        list.grant(Holder::User(8), READ);
+        list.mask = Some(0); // chmod 600
+        list.set_mode(0o640);
+        assert!(list.allows(ROOT, &Subject { user: None, groups: vec![0] }, READ));
+        assert!(!list.grants(Holder::User(7), READ));
+        list.grant(Holder::User(7), READ);
+        let before = list.clone();
+        list.set_mode(0o640);
+        assert_eq!(list, before, "a second time changes nothing");
+        list.set_mode(0o600);
+        assert!(!list.allows(ROOT, &Subject { user: None, groups: vec![0] }, READ));
+        assert!(list.grants(Holder::User(7), READ));
     }
 
     #[test]

@@ -1,17 +1,18 @@
 //! The file of one version that is there already: opened without being fooled by what else may have its
 //! name, judged whole or damaged, and its permissions put right.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use openssl::sha::sha256;
-use rustix::fs::{FileType, Mode, OFlags, Stat, fchmod, fstat, openat};
+use rustix::fs::{FileType, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, openat};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{getegid, geteuid};
 use zeroize::Zeroizing;
 
 use super::acl::{self, AccessList};
 use super::directory::{Directory, is_trusted};
-use super::grants::{Grants, reconcile};
+use super::grants::{Rights, reconcile};
+use super::ownership::Ownership;
 use super::record::{self, Facts, Record};
 use super::{StoreError, attribute, failed};
 use crate::certificate::Certificate;
@@ -44,8 +45,9 @@ enum Origin {
 
 impl Kept {
     /// Opens and reads the file of this name; `None` when there is none. What is not a file of ours is an error and
-    /// stays as it is.
-    pub(super) fn open(folder: &Directory, name: &str) -> Result<Option<Self>, StoreError> {
+    /// stays as it is. A file that belongs to another user counts as ours with a record where only root can put files,
+    /// and with one of the two where the settings give it an owner.
+    pub(super) fn open(folder: &Directory, name: &str, has_owner: bool) -> Result<Option<Self>, StoreError> {
         let path = folder.path.join(name);
         let foreign = |found: &str| Err(StoreError::Foreign { path: path.clone(), found: found.into() });
         // A FIFO in its place would keep a blocking open waiting for a writer.
@@ -61,13 +63,13 @@ impl Kept {
         if !FileType::from_raw_mode(stat.st_mode).is_file() {
             return foreign("is no regular file");
         }
-        if stat.st_uid != geteuid().as_raw() {
-            return foreign(&format!("is a file of user {}", stat.st_uid));
-        }
         let Some(size) = usize::try_from(stat.st_size).ok().filter(|_| stat.st_size <= LARGEST) else {
             return foreign("is far larger than any certificate");
         };
-        let content = read(&fd, size).map_err(failed("read the file", &path))?;
+        let is_safe = || {
+            let stat = retry_on_intr(|| fstat(&folder.fd)).map_err(failed("look at the folder", &folder.path))?;
+            Ok(is_trusted(&stat))
+        };
         let origin = match attribute::get(&fd, record::ATTRIBUTE) {
             Ok(value) => value.and_then(|value| Record::decode(&value)),
             Err(Errno::OPNOTSUPP) => None,
@@ -76,11 +78,16 @@ impl Kept {
         let origin = match origin {
             Some(record) if record.name == name => Origin::Recorded(record),
             Some(_) => Origin::Misplaced,
-            None => match retry_on_intr(|| fstat(&folder.fd)).map_err(failed("look at the folder", &folder.path))? {
-                stat if is_trusted(&stat) => Origin::Unrecorded,
-                _ => Origin::Unknown,
-            },
+            None if is_safe()? => Origin::Unrecorded,
+            None => Origin::Unknown,
         };
+        if stat.st_uid != geteuid().as_raw() {
+            let signs = [has_owner, matches!(origin, Origin::Recorded(_)), is_safe()?];
+            if signs.iter().filter(|sign| **sign).count() < 2 {
+                return foreign(&format!("is a file of user {}", stat.st_uid));
+            }
+        }
+        let content = read(&fd, size).map_err(failed("read the file", &path))?;
         Ok(Some(Self { fd, stat, content, origin }))
     }
 
@@ -102,12 +109,18 @@ impl Kept {
         matches!(self.origin, Origin::Recorded(_))
     }
 
-    /// The grants that we gave on it.
-    pub(super) fn grants(&self) -> Grants {
+    /// What we gave on it.
+    pub(super) fn rights(&self) -> Rights {
         match &self.origin {
-            Origin::Recorded(record) => record.grants.clone(),
-            Origin::Unrecorded | Origin::Unknown | Origin::Misplaced => Grants::new(),
+            Origin::Recorded(record) => record.rights.clone(),
+            Origin::Unrecorded | Origin::Unknown | Origin::Misplaced => Rights::default(),
         }
+    }
+
+    /// Whether it belongs to another user, who is not to have it. He may have it open still, so it must be written anew.
+    pub(super) fn is_anothers(&self, wanted: &Rights) -> bool {
+        let root = geteuid().as_raw();
+        self.stat.st_uid != root && self.stat.st_uid != wanted.ownership.map_or(root, |ownership| ownership.user)
     }
 
     /// The permissions that it has; `None` on a file system without access control lists.
@@ -127,7 +140,9 @@ impl Kept {
         }
         let list = self.access_list()?;
         let mut list = list.unwrap_or_else(|| AccessList::from_mode(self.stat.st_mode));
-        if self.stat.st_gid != getegid().as_raw() {
+        if self.rights().ownership.is_some() {
+            list.set_mode(PRIVATE);
+        } else if self.stat.st_gid != getegid().as_raw() {
             list.name_owning_group(self.stat.st_gid);
         }
         Ok(list)
@@ -140,43 +155,71 @@ impl Kept {
 
     /// Puts the permissions right, in place. Nothing is changed when the file has a second name, as it would
     /// change under that name too, or when it could be another certificate's.
-    pub(super) fn put_right(&self, wanted: &Grants) -> Result<Access, Errno> {
-        let Some(list) = self.access_list()? else {
-            // Without lists the mode is all there is, and chmod harms none.
-            let open_to_all = self.stat.st_mode & 0o007;
-            if open_to_all != 0 {
-                retry_on_intr(|| fchmod(&self.fd, Mode::from_raw_mode(self.stat.st_mode & 0o770)))?;
-            }
-            return Ok(if wanted.is_empty() { Access::from_change(open_to_all != 0) } else { Access::Unsupported });
-        };
-        let recorded = self.grants();
+    pub(super) fn put_right(&self, wanted: &Rights) -> Result<Access, Errno> {
+        let Some(list) = self.access_list()? else { return self.put_mode_right(wanted) };
+        let recorded = self.rights();
         let permissions = reconcile(&list, &recorded, wanted);
-        if permissions.list == list && permissions.ours == recorded {
+        let hand_over = permissions.ownership.filter(|ownership| !self.belongs_to(ownership));
+        if permissions.list == list && permissions.ours == recorded && hand_over.is_none() {
             return Ok(Access::Right);
         }
         if self.is_shared() || matches!(self.origin, Origin::Unknown | Origin::Misplaced) {
             return Ok(Access::Unsure);
         }
-        // Whatever the moment of a crash, no grant of ours is without its record.
+        // Whatever the moment of a crash, nothing that we gave is without its record.
         let mut either = permissions.ours.clone();
-        either.extend(recorded.clone());
+        either.grants.extend(recorded.grants.clone());
+        either.ownership = either.ownership.or(recorded.ownership);
         self.remember(&recorded, &either)?;
-        if permissions.list != list {
+        if let Some(ownership) = hand_over {
+            // What one group may do is not for the next.
+            let mut narrowed = list.clone();
+            narrowed.shut_group_out();
+            attribute::set(&self.fd, acl::ATTRIBUTE, &narrowed.encode())?;
+            give(&self.fd, ownership)?;
+        }
+        if permissions.list != list || hand_over.is_some() {
             attribute::set(&self.fd, acl::ATTRIBUTE, &permissions.list.encode())?;
         }
         self.remember(&either, &permissions.ours)?;
         Ok(Access::Repaired)
     }
 
-    fn remember(&self, before: &Grants, grants: &Grants) -> Result<(), Errno> {
+    /// The same without lists: the mode is all there is, and chmod harms none.
+    fn put_mode_right(&self, wanted: &Rights) -> Result<Access, Errno> {
+        let before = self.stat.st_mode & 0o7777;
+        let mode = wanted.ownership.map_or(before & 0o770, |ownership| ownership.mode);
+        let hand_over = wanted.ownership.filter(|ownership| !self.belongs_to(ownership));
+        if let Some(ownership) = hand_over {
+            retry_on_intr(|| fchmod(&self.fd, Mode::from_raw_mode(before & 0o700)))?;
+            give(&self.fd, ownership)?;
+        }
+        if mode != before || hand_over.is_some() {
+            retry_on_intr(|| fchmod(&self.fd, Mode::from_raw_mode(mode)))?;
+        }
+        let changed = mode != before || hand_over.is_some();
+        Ok(if wanted.grants.is_empty() { Access::from_change(changed) } else { Access::Unsupported })
+    }
+
+    fn belongs_to(&self, ownership: &Ownership) -> bool {
+        (self.stat.st_uid, self.stat.st_gid) == (ownership.user, ownership.group)
+    }
+
+    fn remember(&self, before: &Rights, rights: &Rights) -> Result<(), Errno> {
         match &self.origin {
-            Origin::Recorded(record) if before != grants => {
-                let record = Record { grants: grants.clone(), ..record.clone() };
+            Origin::Recorded(record) if before != rights => {
+                let record = Record { rights: rights.clone(), ..record.clone() };
                 attribute::set(&self.fd, record::ATTRIBUTE, &record.encode())
             }
             _ => Ok(()),
         }
     }
+}
+
+/// Gives a file its owner and group.
+pub(super) fn give(file: impl AsFd, ownership: Ownership) -> Result<(), Errno> {
+    let (user, group) = (Uid::from_raw(ownership.user), Gid::from_raw(ownership.group));
+    retry_on_intr(|| fchown(&file, Some(user), Some(group)))
 }
 
 /// How the permissions of a file were found.

@@ -35,7 +35,7 @@ pub(super) fn target(folder: &Directory, link: &str, base: &str) -> Result<Optio
     match name_in(&folder.path, target) {
         Some(name) if version_part(name, base).is_some() => Ok(Some(name.to_owned())),
         // The settings gave this link to another certificate before.
-        Some(name) if matches!(Kept::open(folder, name), Ok(Some(kept)) if kept.is_recorded()) => Ok(None),
+        Some(name) if matches!(Kept::open(folder, name, false), Ok(Some(kept)) if kept.is_recorded()) => Ok(None),
         _ => foreign(format!("is a link to {target:?}, which is no version of {base} in this folder")),
     }
 }

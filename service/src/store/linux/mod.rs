@@ -13,6 +13,7 @@ mod link;
 mod names;
 mod new_file;
 mod other_versions;
+mod ownership;
 mod passage;
 mod readers;
 mod record;
@@ -23,14 +24,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use common::report::Installed;
-use common::settings::{Acl, ObservedCertificate, Version};
+use common::settings::{Acl, ObservedCertificate, Ownership, Version};
 use rustix::io::Errno;
 
 use super::{Placed, StoreError};
 use crate::certificate::{Certificate, CertificateError};
 use file::{Access, Kept};
 use folder::Folder;
-use grants::Grants;
+use grants::Rights;
 use names::Names;
 use new_file::Contents;
 use readers::Readers;
@@ -53,6 +54,8 @@ struct Place {
 struct Files {
     /// Of all these entries.
     acls: Vec<Acl>,
+    /// The same in all these entries.
+    ownership: Option<Ownership>,
     /// Held while the permissions are read and changed.
     changing: Mutex<()>,
 }
@@ -62,14 +65,15 @@ type LookedAfter = (Result<Access, StoreError>, Placed);
 
 impl Store {
     /// Opens every folder once, creates what is missing, sweeps what a crash left and starts looking up the
-    /// accounts in `acls`. What is wrong with a folder is reported by the calls for its certificates.
+    /// accounts of the settings. What is wrong with a folder is reported by the calls for its certificates.
     pub(crate) fn open(certificates: &[ObservedCertificate]) -> Self {
-        let names = Names::look_up(certificates.iter().flat_map(|observed| observed.target.acls.clone()).collect());
+        let names = Names::look_up(certificates.iter().flat_map(|observed| observed.target.accounts()).collect());
         let mut places = HashMap::new();
         for observed in certificates {
             let open = |path: &Arc<Path>| Place { folder: Folder::open(path), files: HashMap::new() };
             let place = places.entry(observed.target.folder.clone()).or_insert_with_key(open);
-            let Files { acls, .. } = place.files.entry(observed.base_name()).or_default();
+            let Files { acls, ownership, .. } = place.files.entry(observed.base_name()).or_default();
+            ownership.clone_from(&observed.target.ownership);
             for account in &observed.target.acls {
                 if !acls.contains(account) {
                     acls.push(account.clone());
@@ -85,11 +89,11 @@ impl Store {
     ///
     /// The folder cannot be used, something that is not ours is in the way, or the system refuses to read.
     pub(crate) fn current(&self, observed: &ObservedCertificate) -> Result<Option<Installed>, StoreError> {
-        let directory = &self.place(observed)?.0.directory;
+        let (Folder { directory, .. }, files) = self.place(observed)?;
         let base = observed.base_name();
         let Some(name) = link::target(directory, &observed.link_name(), &base)? else { return Ok(None) };
         let Some(version) = link::version_part(&name, &base).and_then(Version::parse) else { return Ok(None) };
-        let kept = Kept::open(directory, &name)?;
+        let kept = Kept::open(directory, &name, files.has_owner())?;
         Ok(kept.and_then(|kept| kept.facts()).map(|facts| facts.installed(&version)))
     }
 
@@ -139,14 +143,17 @@ impl Store {
     ) -> Result<Option<LookedAfter>, StoreError> {
         let path = folder.directory.path.join(name);
         let _changing = files.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(kept) = Kept::open(&folder.directory, name)? else { return Ok(None) };
+        let Some(kept) = Kept::open(&folder.directory, name, files.has_owner())? else { return Ok(None) };
         let Some(facts) = kept.facts() else { return Ok(None) };
-        let Readers { grants, mut warnings } = Readers::find(&files.acls, &self.names, folder, || kept.grants());
+        let Readers { rights, mut warnings } = Readers::find(files, &self.names, folder, || kept.rights());
         if kept.is_shared() {
             warnings.push(shared(&path));
         }
-        warnings.extend(other_versions::revoke(&folder.directory, name, &files.acls, &grants, &kept.grants()));
-        let access = kept.put_right(&grants).map_err(failed("change the permissions", &path));
+        warnings.extend(other_versions::revoke(&folder.directory, name, files, &rights, &kept.rights()));
+        let access = match kept.is_anothers(&rights) {
+            true => Ok(Access::Unsure),
+            false => kept.put_right(&rights).map_err(failed("change the permissions", &path)),
+        };
         if access == Ok(Access::Repaired) {
             log::info!("{}: permissions put right", path.display());
         }
@@ -169,30 +176,29 @@ impl Store {
         let name = file_name(observed, version);
         let path = folder.directory.path.join(&name);
         let _changing = files.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let previous = Kept::open(&folder.directory, &name)?;
+        let previous = Kept::open(&folder.directory, &name, files.has_owner())?;
         let remembered = || match &previous {
-            Some(previous) => previous.grants(),
-            None => self.grants_of_current(observed, folder),
+            Some(previous) => previous.rights(),
+            None => self.rights_of_current(observed, folder, files),
         };
-        let Readers { grants, mut warnings } = Readers::find(&files.acls, &self.names, folder, remembered);
+        let Readers { rights, mut warnings } = Readers::find(files, &self.names, folder, remembered);
         if previous.as_ref().is_some_and(Kept::is_shared) {
             warnings.push(shared(&path));
         }
-        let before = previous.as_ref().map_or_else(|| self.grants_of_current(observed, folder), Kept::grants);
-        warnings.extend(other_versions::revoke(&folder.directory, &name, &files.acls, &grants, &before));
+        warnings.extend(other_versions::revoke(&folder.directory, &name, files, &rights, &remembered()));
         let encode_failed =
             |cause: CertificateError| StoreError::Encode { path: path.clone(), reason: cause.to_string() };
         let pem = certificate.to_pem().map_err(encode_failed)?;
         let facts = Facts::of(certificate);
         let installed = facts.clone().installed(version);
-        let contents = Contents { pem: &pem, facts, wanted: &grants, previous: previous.as_ref() };
+        let contents = Contents { pem: &pem, facts, wanted: &rights, previous: previous.as_ref() };
         let is_supported = new_file::write(&folder.directory, &name, contents)?;
         log::info!(
             "certificate file name: {}: {}",
             path.display(),
             if previous.is_some() { "written anew" } else { "installed" }
         );
-        let unreadable = (!is_supported && !grants.is_empty()).then_some(StoreError::AclUnsupported { path });
+        let unreadable = (!is_supported && !rights.grants.is_empty()).then_some(StoreError::AclUnsupported { path });
         Ok(Placed { installed, warnings, unreadable })
     }
 
@@ -220,11 +226,18 @@ impl Store {
         Ok((folder, files.get(&observed.base_name()).ok_or_else(unknown)?))
     }
 
-    /// What we granted on the file that the link points to, for when the name service does not answer.
-    fn grants_of_current(&self, observed: &ObservedCertificate, folder: &Folder) -> Grants {
+    /// What we gave on the file that the link points to, for when the name service does not answer.
+    fn rights_of_current(&self, observed: &ObservedCertificate, folder: &Folder, files: &Files) -> Rights {
         let target = link::target(&folder.directory, &observed.link_name(), &observed.base_name());
-        let kept = target.ok().flatten().and_then(|name| Kept::open(&folder.directory, &name).ok().flatten());
-        kept.map(|kept| kept.grants()).unwrap_or_default()
+        let open = |name: String| Kept::open(&folder.directory, &name, files.has_owner()).ok().flatten();
+        target.ok().flatten().and_then(open).map(|kept| kept.rights()).unwrap_or_default()
+    }
+}
+
+impl Files {
+    /// Whether the settings give the files an owner beside root.
+    fn has_owner(&self) -> bool {
+        self.ownership.as_ref().is_some_and(|ownership| ownership.owner.is_some())
     }
 }
 

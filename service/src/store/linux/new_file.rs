@@ -4,14 +4,14 @@ use std::io::Write;
 use std::path::Path;
 
 use openssl::sha::sha256;
-use rustix::fs::{fstat, fsync};
+use rustix::fs::{Mode, fchmod, fstat, fsync};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::geteuid;
 
 use super::acl::{self, AccessList};
 use super::directory::Directory;
-use super::file::{Kept, PRIVATE};
-use super::grants::{Grants, reconcile};
+use super::file::{self, Kept, PRIVATE};
+use super::grants::{Rights, reconcile};
 use super::record::{self, Facts, Record};
 use super::temporary::Temporary;
 use super::{StoreError, attribute, failed};
@@ -20,7 +20,7 @@ use super::{StoreError, attribute, failed};
 pub(super) struct Contents<'a> {
     pub(super) pem: &'a [u8],
     pub(super) facts: Facts,
-    pub(super) wanted: &'a Grants,
+    pub(super) wanted: &'a Rights,
     /// The damaged file in its place, whose further readers stay.
     pub(super) previous: Option<&'a Kept>,
 }
@@ -35,15 +35,18 @@ pub(super) fn write(folder: &Directory, name: &str, contents: Contents<'_>) -> R
     write.map_err(|cause| failed("write the file", &path)(Errno::from_io_error(&cause).unwrap_or(Errno::IO)))?;
 
     let (list, recorded) = match contents.previous {
-        Some(previous) => (previous.readers().map_err(failed("read the permissions", &path))?, previous.grants()),
-        None => (AccessList::from_mode(PRIVATE), Grants::new()),
+        Some(previous) => (previous.readers().map_err(failed("read the permissions", &path))?, previous.rights()),
+        None => (AccessList::from_mode(PRIVATE), Rights::default()),
     };
     let permissions = reconcile(&list, &recorded, contents.wanted);
     let record =
-        Record { name: name.to_owned(), digest: sha256(contents.pem), facts: contents.facts, grants: permissions.ours };
+        Record { name: name.to_owned(), digest: sha256(contents.pem), facts: contents.facts, rights: permissions.ours };
     match attribute::set(&file, record::ATTRIBUTE, &record.encode()) {
         Ok(()) | Err(Errno::OPNOTSUPP) => {}
         Err(cause) => return Err(failed("write the record of the file", &path)(cause)),
+    }
+    if let Some(ownership) = contents.wanted.ownership {
+        file::give(&file, ownership).map_err(failed("give the file to its owner", &path))?;
     }
     // Even without grants of ours: what the folder passes on to new files is not for a key.
     let is_supported = match attribute::get(&file, acl::ATTRIBUTE) {
@@ -53,7 +56,13 @@ pub(super) fn write(folder: &Directory, name: &str, contents: Contents<'_>) -> R
             written.map_err(failed("write the access control list", &path))?;
             true
         }
-        Err(Errno::OPNOTSUPP) => false,
+        Err(Errno::OPNOTSUPP) => {
+            if let Some(ownership) = contents.wanted.ownership {
+                let mode = Mode::from_raw_mode(ownership.mode);
+                retry_on_intr(|| fchmod(&file, mode)).map_err(failed("change the permissions", &path))?;
+            }
+            false
+        }
         Err(cause) => return Err(failed("read the access control list", &path)(cause)),
     };
 

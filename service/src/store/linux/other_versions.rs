@@ -8,16 +8,24 @@ use rustix::io::{Errno, retry_on_intr};
 use super::acl::Holder;
 use super::directory::Directory;
 use super::file::{Access, Kept};
-use super::grants::Grants;
-use super::{failed, link, shared};
+use super::grants::{Grants, Rights};
+use super::{Files, failed, link, shared};
 
-/// Takes our grants to accounts that `acls` does not list any more from all versions but the one of this file name.
-/// Reads the folder only when `before`, our grants on that one or on the one before it, holds such an account. What could
+/// Takes what we gave to accounts that the settings do not name any more from all versions but the one of this file name.
+/// Reads the folder only when `before`, what we gave on that one or on the one before it, holds such an account. What could
 /// not be done comes back as warnings.
-pub(super) fn revoke(folder: &Directory, name: &str, acls: &[Acl], wanted: &Grants, before: &Grants) -> Vec<String> {
+pub(super) fn revoke(folder: &Directory, name: &str, files: &Files, wanted: &Rights, before: &Rights) -> Vec<String> {
     // An account whose name cannot be looked up now is listed all the same.
-    let stays = |holder: Holder, name: &str| wanted.contains_key(&holder) || acls.contains(&account(holder, name));
-    if before.iter().all(|(&holder, name)| stays(holder, name)) {
+    let stays =
+        |holder: Holder, name: &str| wanted.grants.contains_key(&holder) || files.acls.contains(&account(holder, name));
+    let narrow = |rights: &Rights| {
+        let grants = rights.grants.iter().filter(|(holder, name)| stays(**holder, name));
+        Rights {
+            grants: grants.map(|(holder, name)| (*holder, name.clone())).collect::<Grants>(),
+            ownership: rights.ownership.and_then(|ownership| ownership.limited_to(wanted.ownership)),
+        }
+    };
+    if narrow(before) == *before {
         return Vec::new();
     }
     let others = match others(folder, name) {
@@ -27,10 +35,9 @@ pub(super) fn revoke(folder: &Directory, name: &str, acls: &[Acl], wanted: &Gran
     let mut warnings = Vec::new();
     for other in others {
         // What is not ours is not ours to change.
-        let Ok(Some(kept)) = Kept::open(folder, &other) else { continue };
-        let recorded = kept.grants();
-        let narrowed: Grants =
-            recorded.iter().filter(|(holder, name)| stays(**holder, name)).map(|(h, n)| (*h, n.clone())).collect();
+        let Ok(Some(kept)) = Kept::open(folder, &other, files.has_owner()) else { continue };
+        let recorded = kept.rights();
+        let narrowed = narrow(&recorded);
         if narrowed == recorded {
             continue;
         }

@@ -8,7 +8,8 @@ use common::settings::Version;
 use jiff::Timestamp;
 
 use super::acl::Holder;
-use super::grants::Grants;
+use super::grants::{Grants, Rights};
+use super::ownership::Ownership;
 use crate::certificate::Certificate;
 
 /// The extended attribute. Only those who may write the file can change it.
@@ -25,7 +26,8 @@ pub(super) struct Record {
     /// SHA-256 of the file's content.
     pub(super) digest: [u8; 32],
     pub(super) facts: Facts,
-    pub(super) grants: Grants,
+    /// What of its permissions is ours.
+    pub(super) rights: Rights,
 }
 
 /// What a report says about a certificate.
@@ -60,7 +62,10 @@ impl Record {
             let _ = write!(text, "{byte:02x}");
         }
         let _ = write!(text, "\nthumbprint {thumbprint}\nvalid {} {}\n", not_before.as_second(), not_after.as_second());
-        for (holder, name) in &self.grants {
+        if let Some(Ownership { user, group, mode }) = self.rights.ownership {
+            let _ = writeln!(text, "owned {user} {group} {mode:04o}");
+        }
+        for (holder, name) in &self.rights.grants {
             let _ = match holder {
                 Holder::User(id) => writeln!(text, "user {id} {name}"),
                 Holder::Group(id) => writeln!(text, "group {id} {name}"),
@@ -81,18 +86,24 @@ impl Record {
         let (not_before, not_after) = lines.next()?.strip_prefix("valid ")?.split_once(' ')?;
         let time = |seconds: &str| Timestamp::from_second(seconds.parse().ok()?).ok();
         let facts = Facts { thumbprint, not_before: time(not_before)?, not_after: time(not_after)? };
-        let mut grants = Grants::new();
+        let (mut grants, mut ownership) = (Grants::new(), None);
         for line in lines {
             let (kind, rest) = line.split_once(' ')?;
             let (id, name) = rest.split_once(' ')?;
             let holder = match kind {
                 "user" => Holder::User(id.parse().ok()?),
                 "group" => Holder::Group(id.parse().ok()?),
+                "owned" => {
+                    let (group, mode) = name.split_once(' ')?;
+                    let mode = u32::from_str_radix(mode, 8).ok().filter(|mode| mode & !0o777 == 0)?;
+                    ownership = Some(Ownership { user: id.parse().ok()?, group: group.parse().ok()?, mode });
+                    continue;
+                }
                 _ => return None,
             };
             grants.insert(holder, name.to_owned());
         }
-        Some(Self { name: file_name, digest, facts, grants })
+        Some(Self { name: file_name, digest, facts, rights: Rights { grants, ownership } })
     }
 }
 
@@ -124,17 +135,20 @@ mod tests {
                 not_before: Timestamp::from_second(-5).unwrap(),
                 not_after: Timestamp::from_second(1_900_000_000).unwrap(),
             },
-            grants: [(Holder::User(33), "CORP\\web app"), (Holder::Group(50), "ops")]
-                .map(|(holder, name)| (holder, name.to_owned()))
-                .into(),
+            rights: Rights {
+                grants: [(Holder::User(33), "CORP\\web app"), (Holder::Group(50), "ops")]
+                    .map(|(holder, name)| (holder, name.to_owned()))
+                    .into(),
+                ownership: Some(Ownership { user: 26, group: 27, mode: 0o640 }),
+            },
         }
     }
 
     #[test]
     fn reads_what_it_writes() {
         assert_eq!(Record::decode(&record().encode()), Some(record()));
-        let without_grants = Record { grants: Grants::new(), ..record() };
-        assert_eq!(Record::decode(&without_grants.encode()), Some(without_grants));
+        let without_rights = Record { rights: Rights::default(), ..record() };
+        assert_eq!(Record::decode(&without_rights.encode()), Some(without_rights));
     }
 
     #[test]
@@ -156,6 +170,9 @@ mod tests {
             ("1900000000", "99999999999999"),
             ("user 33", "user -1"),
             ("user 33", "owner 33"),
+            ("owned 26 27", "owned 26"),
+            ("0640", "0690"),
+            ("0640", "4640"),
         ] {
             assert!(text.contains(from));
             assert_eq!(Record::decode(text.replacen(from, to, 1).as_bytes()), None, "{from} -> {to}");

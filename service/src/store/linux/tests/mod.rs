@@ -7,6 +7,7 @@ mod folders;
 mod foreign;
 mod links;
 mod mounts;
+mod ownership;
 mod silence;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,50 @@
+//! What the settings say about the files of a certificate.
+
+use super::*;
+
+#[test]
+fn reads_owner_group_and_mode() {
+    let read = |members: &str| {
+        let settings = parse(&observing(&format!(r#"[{{"url": "{WEB}", {members}}}]"#))).unwrap();
+        assert_eq!(settings.warnings, []);
+        let ownership = settings.certificates[0].target.ownership.clone().unwrap();
+        (ownership.owner, ownership.group, ownership.mode.bits())
+    };
+    let postgres = || Some("postgres".to_owned());
+    assert_eq!(read(r#""owner": "postgres""#), (postgres(), None, 0o600));
+    assert_eq!(read(r#""group": "postgres""#), (None, postgres(), 0o640));
+    assert_eq!(read(r#""owner": "postgres", "group": "postgres", "mode": "0400""#), (postgres(), postgres(), 0o400));
+    assert_eq!(read(r#""owner": "postgres", "acls": [{"user": "app1"}]"#), (postgres(), None, 0o600));
+    assert_eq!(read(r#""mode": "0640", "acls": [{"user": "app1"}]"#), (None, None, 0o640));
+    assert_eq!(parse(MINIMAL).unwrap().certificates[0].target.ownership, None);
+}
+
+#[test]
+fn refuses_a_mode_that_is_too_open_or_shuts_out_the_accounts_in_acls() {
+    let path = |members: &str| {
+        let error = parse(&observing(&format!(r#"[{{"url": "{WEB}", {members}}}]"#))).unwrap_err();
+        error
+            .errors
+            .into_iter()
+            .map(|finding| finding.path.replace("secretsManagementSettings.", ""))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(path(r#""mode": "0644""#), ["observedCertificates[0].mode"]);
+    assert_eq!(path(r#""mode": 640"#), ["observedCertificates[0].mode"]);
+    assert_eq!(path(r#""owner": "a:b""#), ["observedCertificates[0].owner"]);
+    assert_eq!(path(r#""group": 50"#), ["observedCertificates[0].group"]);
+    assert_eq!(path(r#""mode": "0600", "acls": [{"group": "app1"}]"#), ["observedCertificates[0].mode"]);
+}
+
+#[test]
+fn refuses_two_entries_that_want_the_same_file_for_different_owners() {
+    let list = |second: &str| {
+        observing(&format!(
+            r#"[{{"url": "{WEB}", "owner": "app1"}}, {{"url": "{WEB}", "customSymbolicLinkName": "second"{second}}}]"#
+        ))
+    };
+    assert!(parse(&list(r#", "owner": "app1""#)).is_ok());
+    let error = parse(&list("")).unwrap_err();
+    assert_eq!(error.errors[0].path, "secretsManagementSettings.observedCertificates[1]");
+    assert!(error.to_string().contains("observedCertificates[0]"), "{error}");
+}
