@@ -276,6 +276,7 @@ impl Azure {
             Server::Arc => self.arc.as_ref().map_or(0, Listener::accepted),
             Server::Vault => self.vault.accepted(),
             Server::Proxy => self.proxy.as_ref().map_or(0, Listener::accepted),
+            Server::Fabric => 0,
         }
     }
 

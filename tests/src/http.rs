@@ -24,6 +24,8 @@ pub enum Server {
     Vault,
     /// The proxy.
     Proxy,
+    /// The fabric: wire server, host plugin and storage.
+    Fabric,
 }
 
 /// A request as it is remembered. A bearer token is replaced by its number.
@@ -91,6 +93,8 @@ pub(crate) struct Incoming {
     pub(crate) proxy_authorization: Option<String>,
     /// Whether the client wants the connection kept open.
     pub(crate) keep_alive: bool,
+    /// The body.
+    pub(crate) body: Vec<u8>,
 }
 
 /// An answer before it is put on the wire.
@@ -139,6 +143,7 @@ impl Response {
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        201 => "Created",
         301 => "Moved Permanently",
         302 => "Found",
         307 => "Temporary Redirect",
@@ -193,6 +198,7 @@ pub(crate) fn read(stream: &mut impl BufRead, server: Server, connection: u64) -
         authorization: None,
         proxy_authorization: None,
         keep_alive: parsed.version == Some(1),
+        body: Vec::new(),
     };
     let mut length = 0;
     for header in parsed.headers.iter() {
@@ -218,7 +224,7 @@ pub(crate) fn read(stream: &mut impl BufRead, server: Server, connection: u64) -
     if length > MAX_BODY {
         return Err(invalid("a body of more than 1 MiB"));
     }
-    io::copy(&mut stream.by_ref().take(length as u64), &mut io::sink())?;
+    stream.by_ref().take(length as u64).read_to_end(&mut incoming.body)?;
     locate(&mut incoming.request);
     Ok(Some(incoming))
 }

@@ -6,8 +6,8 @@
 mod command;
 mod folders;
 mod goal;
-mod package;
-mod report;
+pub(crate) mod package;
+pub(crate) mod report;
 mod sequence;
 
 use std::ffi::OsString;

@@ -46,7 +46,7 @@ impl PartialOrd for Version {
 }
 
 /// Handler name and version from the file name of a package, `<name>-<version>.zip`.
-pub(super) fn name_and_version(package: &Path) -> Result<(String, Version)> {
+pub(crate) fn name_and_version(package: &Path) -> Result<(String, Version)> {
     let stem = package.file_stem().and_then(|stem| stem.to_str());
     let parts = stem.and_then(|stem| stem.rsplit_once('-'));
     let parts = parts.and_then(|(name, version)| Some((name, version.parse().ok()?)));

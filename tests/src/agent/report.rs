@@ -106,7 +106,8 @@ pub fn judge(handler: &str, path: &Path) -> Reported {
     }
 }
 
-fn parse(document: &Value) -> Result<Reported, String> {
+/// Judges a document in the form of a status file; an error is what the agent says instead.
+pub(crate) fn parse(document: &Value) -> Result<Reported, String> {
     let Some(elements) = document.as_array() else {
         return Err("The extension status must be an array".to_owned());
     };
