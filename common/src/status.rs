@@ -157,6 +157,13 @@ impl StatusFile {
         files::replace(path, self.text().as_bytes(), 0o600)
     }
 
+    /// Whether the file at `path` tells the agent of an error.
+    pub fn is_error_at(path: &Path) -> bool {
+        let text = std::fs::read(path).unwrap_or_default();
+        let said: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+        said[0]["status"]["status"] == serde_json::json!(Level::Error)
+    }
+
     fn plain(status: Level, code: i32, message: &str, at: Timestamp) -> Self {
         Self([Entry {
             version: 1.0,

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use common::folders::Folders;
-use common::instance::{Holder, InstanceLock};
+use common::instance::{Holder, InstanceLock, LockError};
 use common::sequence::Sequence;
 use common::settings::{LoadError, Settings};
-use common::status::{CODE_SETTINGS, StatusFile};
+use common::status::{CODE_SERVICE, CODE_SETTINGS, StatusFile};
 use jiff::Timestamp;
 use log::{LevelFilter, error, info, warn};
 
@@ -16,7 +16,7 @@ use crate::agent::{self, Agent};
 use crate::system::Supervisor;
 use crate::telemetry::Telemetry;
 use crate::vigil::{End, Heard, Vigil};
-use crate::{DONE, DROPPED, Origin, WRONG, system};
+use crate::{DONE, DROPPED, FAILED, Origin, WRONG, system};
 
 /// An instance that is being replaced ends within five seconds.
 const HANDOVER: Duration = Duration::from_secs(10);
@@ -24,6 +24,20 @@ const HANDOVER: Duration = Duration::from_secs(10);
 pub(crate) fn run(file: &Path, folders: &Folders, origin: Origin) -> Result<u8> {
     common::logging::start(folders.log.as_deref(), "akvvm_service", LevelFilter::Info);
     let status_file = folders.status.as_ref().map(|folder| sequence(file).status_file(folder));
+    serve(file, folders, origin, status_file.clone()).or_else(|error| {
+        error!("{error:#}");
+        // The status of an instance that stands in the way is the live one.
+        match (status_file, error.downcast_ref()) {
+            (None, _) | (_, Some(LockError::Held(_))) => {}
+            (Some(path), _) => {
+                StatusFile::error(CODE_SERVICE, &format!("{error:#}"), Timestamp::now()).save(&path)?;
+            }
+        }
+        Ok(FAILED)
+    })
+}
+
+fn serve(file: &Path, folders: &Folders, origin: Origin, status_file: Option<PathBuf>) -> Result<u8> {
     let settings = match Settings::load(file) {
         Ok(settings) => settings,
         Err(wrong) => {
@@ -42,7 +56,7 @@ pub(crate) fn run(file: &Path, folders: &Folders, origin: Origin) -> Result<u8> 
     let telemetry = telemetry(&settings, folders, origin.events_folder);
     let vigil = Vigil::new(Supervisor::of_this_process(), origin.handler_folder, events);
     let end = match origin.machine {
-        Some(machine) if is_copy(&machine) => wait_for_enable(&vigil),
+        Some(machine) if is_copy(machine.trim()) => wait_for_enable(&vigil),
         _ => Agent::new(settings, status_file, telemetry).run(&sender, &vigil),
     };
     info!("ended");
@@ -64,20 +78,21 @@ fn telemetry(settings: &Settings, folders: &Folders, events: Option<PathBuf>) ->
     wanted
 }
 
-/// Whether this machine is not the one with the number `machine`; one without a number is.
+/// Whether this machine has another number than `machine`. Where one of them is not known, it is the same.
 fn is_copy(machine: &str) -> bool {
-    common::system::machine().is_some_and(|this| !this.eq_ignore_ascii_case(machine.trim()))
+    common::system::machine().is_some_and(|this| !machine.is_empty() && !this.eq_ignore_ascii_case(machine))
 }
 
 /// A copy of a machine has its identity and settings only when the guest agent enables the extension there.
 fn wait_for_enable(vigil: &Vigil) -> End {
     let why = "nothing is polled: this machine is a copy of the one that the extension was enabled on; the guest agent's \
                enable starts the service anew";
+    warn!("{why}");
+    vigil.supervisor.ready(why);
     loop {
-        warn!("{why}");
-        vigil.supervisor.ready(why);
-        if let Heard::End(end) = vigil.wait(Duration::MAX, |_| true) {
-            return end;
+        match vigil.wait(Duration::MAX, |_| true) {
+            Heard::End(end) => return end,
+            Heard::Event(_) | Heard::Nothing => info!("not polling, although asked: {why}"),
         }
     }
 }

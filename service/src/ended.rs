@@ -5,36 +5,40 @@ use std::path::Path;
 
 use anyhow::Result;
 use common::folders::Folders;
-use common::instance;
+use common::instance::{self, LockError};
 use common::status::{CODE_SERVICE, StatusFile};
 use jiff::Timestamp;
 
 use crate::daemon::sequence;
-use crate::{DONE, DROPPED, WRONG};
+use crate::{DONE, DROPPED};
 
 pub(crate) fn run(file: &Path, folders: &Folders) -> Result<u8> {
     let said = |name: &str| std::env::var(name).unwrap_or_default();
     let cause = cause(&said("SERVICE_RESULT"), &said("EXIT_CODE"), &said("EXIT_STATUS"));
-    let (Some(cause), Some(folder)) = (cause, &folders.status) else { return Ok(DONE) };
+    let status_file = folders.status.as_ref().map(|folder| sequence(file).status_file(folder));
+    let (Some(cause), Some(path)) = (cause, status_file) else { return Ok(DONE) };
     // An instance that was started otherwise, and stood in the way of this one, speaks for itself.
-    if instance::running(&folders.state)?.is_some() {
+    if matches!(instance::running(&folders.state), Ok(Some(_)) | Err(LockError::Held(_))) {
+        return Ok(DONE);
+    }
+    // Before it ends by itself, the service says what is wrong.
+    if said("SERVICE_RESULT") == "exit-code" && StatusFile::is_error_at(&path) {
         return Ok(DONE);
     }
     let message = format!(
         "the service ended unexpectedly: {cause}; certificates stay, but are not renewed until it runs again: see \
          journalctl -u akvvm_service, and akvvm_service.log"
     );
-    StatusFile::error(CODE_SERVICE, &message, Timestamp::now()).save(&sequence(file).status_file(folder))?;
+    StatusFile::error(CODE_SERVICE, &message, Timestamp::now()).save(&path)?;
     Ok(DONE)
 }
 
-/// Why the service ended, by the variables that systemd.exec(5) describes; `None` when that was asked for, or the service
-/// has said itself what is wrong.
+/// Why the service ended, by the variables that systemd.exec(5) describes; `None` when that was asked for, or the extension
+/// is gone.
 fn cause(result: &str, code: &str, status: &str) -> Option<String> {
-    let spoken_for = [WRONG, DROPPED].map(|code| code.to_string());
     match result {
         "" | "success" => None,
-        "exit-code" if spoken_for.iter().any(|code| code == status) => None,
+        "exit-code" if status.parse() == Ok(DROPPED) => None,
         "exit-code" => Some(format!("exit code {status}")),
         "signal" | "core-dump" => Some(format!("signal {status}")),
         "watchdog" => Some("it made no progress, and its watchdog ended it".to_owned()),
@@ -50,14 +54,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_end_that_was_asked_for_or_explained_needs_no_words() {
-        for (result, code, status) in [
-            ("success", "exited", "0"),
-            ("success", "killed", "TERM"),
-            ("exit-code", "exited", "2"),
-            ("exit-code", "exited", "4"),
-            ("", "", ""),
-        ] {
+    fn an_end_that_was_asked_for_needs_no_words() {
+        for (result, code, status) in
+            [("success", "exited", "0"), ("success", "killed", "TERM"), ("exit-code", "exited", "4"), ("", "", "")]
+        {
             assert_eq!(cause(result, code, status), None, "{result} {code} {status}");
         }
     }

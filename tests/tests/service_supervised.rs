@@ -148,18 +148,20 @@ fn on_a_copy_of_its_machine_it_waits_and_says_so() {
     assert_eq!(service.end().unwrap().0, Some(0));
 }
 
+/// Runs what systemd runs after the service, with the values of its three variables.
+fn ended(story: &Story, values: [&str; 3]) {
+    let settings = story.folder().join("0.settings");
+    let mut command = story.service(&["ended", settings.to_str().unwrap(), "--status-folder"]).unwrap();
+    command.arg(story.status_folder()).envs(["SERVICE_RESULT", "EXIT_CODE", "EXIT_STATUS"].into_iter().zip(values));
+    let finished = finish(&mut command).unwrap();
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+}
+
 #[test]
 fn an_end_that_nobody_asked_for_leaves_an_error_behind_until_the_next_start() {
     let story = Story::begin().unwrap();
     story.put("web").unwrap();
-    let settings = story.folder().join("0.settings");
-    let ended = |result: &str, code: &str, status: &str| {
-        let mut command = story.service(&["ended", settings.to_str().unwrap(), "--status-folder"]).unwrap();
-        command.arg(story.status_folder());
-        command.envs([("SERVICE_RESULT", result), ("EXIT_CODE", code), ("EXIT_STATUS", status)]);
-        let finished = finish(&mut command).unwrap();
-        assert_eq!(finished.code, Some(0), "{finished:?}");
-    };
+    let ended = |result: &str, code: &str, status: &str| ended(&story, [result, code, status]);
     let service = story.run(&story.observing(&["web"])).unwrap();
     service.wait_until(LONG, fine).unwrap();
     ended("signal", "killed", "SEGV");
@@ -178,4 +180,24 @@ fn an_end_that_nobody_asked_for_leaves_an_error_behind_until_the_next_start() {
 
     let service = story.run(&story.observing(&["web"])).unwrap();
     service.wait_until(LONG, fine).unwrap();
+}
+
+#[test]
+fn a_service_that_cannot_start_says_why_itself() {
+    let story = Story::begin().unwrap();
+    let state = story.write_file("state", b"a file in the place of a folder").unwrap();
+    let mut service = story.run(&story.observing(&["web"])).unwrap();
+    assert_eq!(service.wait().unwrap(), Some(1));
+    ended(&story, ["exit-code", "exited", "1"]);
+    let reported = service.reported();
+    assert_eq!((reported.status.as_deref(), reported.code.as_i64()), (Some("error"), Some(11)));
+    let lock = state.join("service.lock");
+    assert!(reported.message.unwrap().starts_with(&lock.display().to_string()), "{}", service.log().unwrap());
+    ended(&story, ["signal", "killed", "KILL"]);
+    assert!(service.reported().message.unwrap().contains("signal KILL"));
+
+    // Whoever could not even say so is spoken for.
+    fs::remove_file(story.status_folder().join("0.status")).unwrap();
+    ended(&story, ["exit-code", "exited", "2"]);
+    assert!(service.reported().message.unwrap().contains("exit code 2"));
 }

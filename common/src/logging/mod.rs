@@ -22,7 +22,7 @@ const LONGEST_LINE: usize = 2000;
 
 /// The target of lines that are for the log file, not for the journal: what is said at every poll although nothing changed,
 /// and texts of others that name accounts and addresses, because a journal is often sent elsewhere.
-pub const FILE: &str = "akvvm::file";
+pub const FILE: &str = "akvvm_service::file";
 
 /// Sends log lines to `<folder>/<name>.log`, or to standard error without a folder; and to the journal, where standard error
 /// leads there.
