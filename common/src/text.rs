@@ -38,7 +38,8 @@ pub fn escape(text: &str) -> String {
     safe
 }
 
-fn is_deceptive(c: char) -> bool {
+/// Whether `c` can only be shown as an escape, as [`escape`] does.
+pub fn is_deceptive(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')

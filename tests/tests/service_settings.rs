@@ -307,13 +307,20 @@ fn hostile_values_are_refused_before_anybody_is_asked() {
     let names = NameServer::start(story.world()).unwrap();
     let documents = hostile().into_iter().map(|(document, word)| (document.to_string(), word));
     let deep = [
-        ("[".repeat(200_000), "is not JSON"),
-        ("{\"settings\":".repeat(200_000), "is not JSON"),
-        (format!("{}{}", "[".repeat(200_000), "]".repeat(200_000)), "is not JSON"),
+        ("[".repeat(200_000), "is nested"),
+        ("{\"settings\":".repeat(200_000), "is nested"),
+        (format!("{}{}", "[".repeat(200_000), "]".repeat(200_000)), "is nested"),
         (format!("\"{}\"", "[".repeat(200_000)), "not JSON"),
         (format!("{}{}", "[".repeat(100), "]".repeat(100)), "nested"),
         (String::new(), "is empty"),
         ("\u{0}".to_owned(), "is not JSON"),
+        (r#"{"observedCertificates": [], "observedCertificates": []}"#.to_owned(), "is given twice"),
+        (
+            format!("[\"https://{}.vault.azure.net/secrets/web\"]", "a".repeat(100_000))
+                .replace('[', r#"{"observedCertificates": ["#)
+                + "}",
+            "3 to 24",
+        ),
     ];
     let mut missing = Vec::new();
     for (document, word) in documents.chain(deep) {

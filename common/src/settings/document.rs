@@ -2,10 +2,8 @@
 
 use serde_json::Value;
 
+use super::json;
 use super::reader::Findings;
-
-/// Deeper documents are refused: nothing documented is deeper than eight.
-const DEPTH: usize = 64;
 
 /// The public settings inside `document`, with every layer around them taken off.
 pub(super) fn public_settings(document: &[u8], findings: &mut Findings) -> Option<Value> {
@@ -24,18 +22,23 @@ pub(super) fn public_settings(document: &[u8], findings: &mut Findings) -> Optio
         findings.error("", "is empty: the extension was deployed without settings; give it secretsManagementSettings");
         return None;
     }
-    // serde_json refuses more than 128 levels by itself, so a hostile document cannot exhaust the stack.
-    let value: Value = match serde_json::from_str(text) {
-        Ok(value) => value,
+    let value = match json::read(text) {
+        Ok((value, repeated)) => {
+            for path in repeated {
+                // The places of the others are told without the agent's wrapper as well.
+                refuse_repeated(
+                    path.rsplit_once("publicSettings.").map_or(path.as_str(), |(_, inner)| inner),
+                    findings,
+                );
+            }
+            value
+        }
         Err(error) => {
-            findings.error("", format!("is not JSON: {error}"));
+            let what = if error.is_data() { "is" } else { "is not JSON:" };
+            findings.error("", format!("{what} {error}"));
             return None;
         }
     };
-    if depth(&value) > DEPTH {
-        findings.error("", format!("is nested more than {DEPTH} levels deep"));
-        return None;
-    }
     let mut public = unwrapped(value, findings)?;
     if !public.is_object() {
         findings.error("", "must be a JSON object: { \"secretsManagementSettings\": { … } }");
@@ -45,20 +48,17 @@ pub(super) fn public_settings(document: &[u8], findings: &mut Findings) -> Optio
     Some(public)
 }
 
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
-        Value::Object(entries) => 1 + entries.values().map(depth).max().unwrap_or(0),
-        _ => 0,
-    }
+fn refuse_repeated(path: &str, findings: &mut Findings) {
+    findings.error(path, "is given twice in the same object: keep one of them");
 }
 
 /// Takes off the agent's `runtimeSettings`, wrappers that tools add, and encodings as a string, in any order.
 fn unwrapped(mut value: Value, findings: &mut Findings) -> Option<Value> {
     loop {
         value = match value {
-            Value::String(text) => match serde_json::from_str(&text) {
-                Ok(inner) => {
+            Value::String(text) => match json::read(&text) {
+                Ok((inner, repeated)) => {
+                    repeated.iter().for_each(|path| refuse_repeated(path, findings));
                     findings.warning("", "is JSON inside a string: write the object itself, without quotes around it");
                     inner
                 }
@@ -113,7 +113,13 @@ fn decode_inner_text(public: &mut Value, findings: &mut Findings) {
 
 fn decode(value: &mut Value, path: &str, findings: &mut Findings) {
     let Some(text) = value.as_str().filter(|text| text.trim_start().starts_with(['{', '['])) else { return };
-    if let Ok(inner) = serde_json::from_str(text) {
+    if let Ok((inner, repeated)) = json::read(text) {
+        for key in repeated {
+            refuse_repeated(
+                &if key.starts_with('[') { format!("{path}{key}") } else { format!("{path}.{key}") },
+                findings,
+            );
+        }
         findings.warning(path, "is JSON inside a string: write the value itself, without quotes around it");
         *value = inner;
     }

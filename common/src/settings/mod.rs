@@ -7,6 +7,7 @@
 mod cloud;
 mod document;
 mod identity;
+mod json;
 mod keys;
 mod logging;
 mod reader;
@@ -302,9 +303,8 @@ struct Certificates {
 }
 
 impl Certificates {
-    fn add(&mut self, path: &str, certificate: ObservedCertificate, findings: &mut Findings) {
-        let place = certificate.place();
-        let files = certificate.target.place(&certificate.base_name());
+    fn add(&mut self, path: &str, mut certificate: ObservedCertificate, findings: &mut Findings) {
+        let files = certificate.target.place(&certificate.base_name().to_ascii_lowercase());
         let first = *self.files.entry(files).or_insert(self.kept.len());
         if let Some(first_kept) = self.kept.get(first)
             && !certificate.target.agrees_with(&first_kept.target)
@@ -319,6 +319,18 @@ impl Certificates {
             );
             return;
         }
+        if let Some(first_kept) = self.kept.get(first)
+            && certificate.url.spell_like(&first_kept.url)
+        {
+            findings.warning(
+                path,
+                format!(
+                    "names a secret that {} spells in another case: it is one, and called as there",
+                    self.paths[first]
+                ),
+            );
+        }
+        let place = certificate.place();
         let Some(&earlier) = self.places.get(&place) else {
             self.places.insert(place, self.kept.len());
             self.paths.push(path.to_owned());

@@ -259,6 +259,40 @@ fn refuses_two_certificates_at_one_place_and_keeps_one_of_two_equal_entries() {
 }
 
 #[test]
+fn a_secret_that_is_spelled_in_two_cases_is_one() {
+    let other_case = "https://Contoso.vault.azure.net/secrets/WEB";
+    let settings = parse(&observing(&format!(r#"["{WEB}", "{other_case}"]"#))).unwrap();
+    assert_eq!(settings.certificates.len(), 1);
+    assert_eq!(settings.certificates[0].base_name(), "contoso.web");
+    let said: Vec<String> = settings.warnings.iter().map(ToString::to_string).collect();
+    assert!(said[0].starts_with("secretsManagementSettings.observedCertificates[1]: names a secret that"), "{said:?}");
+    assert!(said[1].contains("is the same as secretsManagementSettings.observedCertificates[0]"), "{said:?}");
+
+    let two_links = format!(r#"["{WEB}", {{"url": "{other_case}", "customSymbolicLinkName": "x"}}]"#);
+    let settings = parse(&observing(&two_links)).unwrap();
+    let served: Vec<_> = settings.certificates.iter().map(|one| (one.base_name(), one.link_name())).collect();
+    let both = ["contoso.web", "x"].map(|link| ("contoso.web".to_owned(), link.to_owned()));
+    assert_eq!(served, both, "two links to one file");
+}
+
+#[test]
+fn refuses_what_is_given_twice_with_its_place() {
+    let errors = |document: &str| -> Vec<String> {
+        parse(document).unwrap_err().errors.into_iter().map(|finding| finding.path).collect()
+    };
+    let twice = with(r#""pollingIntervalInS": 60, "pollingIntervalInS": 7200"#);
+    let interval = "secretsManagementSettings.pollingIntervalInS";
+    assert_eq!(errors(&twice), [interval]);
+    assert_eq!(errors(&serde_json::to_string(&twice).unwrap()), [interval], "in a string");
+    let wrapped = format!(r#"{{"runtimeSettings": [{{"handlerSettings": {{"publicSettings": {twice}}}}}]}}"#);
+    assert_eq!(errors(&wrapped), [interval], "in the agent's wrapper");
+    let item = format!(r#"[{{"url": "{WEB}", "acls": [], "acls": [{{"user": "app1"}}]}}]"#);
+    let acls = "secretsManagementSettings.observedCertificates[0].acls";
+    assert_eq!(errors(&observing(&item)), [acls]);
+    assert_eq!(errors(&observing(&serde_json::to_string(&item).unwrap())), [acls], "in an inner string");
+}
+
+#[test]
 fn ignores_acls_when_they_are_disabled_and_says_so() {
     let document = format!(
         r#"{{"secretsManagementSettings": {{"aclEnabled": "false", "observedCertificates": [{{"url": "{WEB}", "acls": [{{"user": "app1"}}]}}]}}}}"#

@@ -56,6 +56,16 @@ impl SecretUrl {
         self
     }
 
+    /// Takes over how `other` spells the name, which the vault compares without regard to case. Says whether that changed it.
+    pub(super) fn spell_like(&mut self, other: &Self) -> bool {
+        let other_case =
+            self.vault == other.vault && self.name != other.name && self.name.eq_ignore_ascii_case(&other.name);
+        if other_case {
+            self.name.clone_from(&other.name);
+        }
+        other_case
+    }
+
     /// The vault's name, lower case: the first label of its host.
     pub fn vault(&self) -> &str {
         &self.vault.name
@@ -138,7 +148,9 @@ fn vault<'a>(authority: &str, clouds: &'a Clouds) -> Result<(String, String, &'a
     let host = match authority.split_once(':') {
         None => authority,
         Some((host, "443")) => host,
-        Some((_, port)) => return Err(format!("names port {port:?}: a vault answers on 443 only; leave the port out")),
+        Some((_, port)) => {
+            return Err(format!("names port \"{}\": a vault answers on 443 only; leave the port out", excerpt(port)));
+        }
     }
     .to_ascii_lowercase();
     let Some((vault, cloud)) = clouds.vault(&host) else {
@@ -153,7 +165,10 @@ fn vault<'a>(authority: &str, clouds: &'a Clouds) -> Result<(String, String, &'a
     };
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if !(3..=24).contains(&vault.len()) || !vault.bytes().all(plain) {
-        return Err(format!("has {vault:?} as the vault's name: 3 to 24 letters, digits and hyphens are allowed"));
+        return Err(format!(
+            "has \"{}\" as the vault's name: 3 to 24 letters, digits and hyphens are allowed",
+            excerpt(vault)
+        ));
     }
     Ok((vault.to_owned(), host.clone(), cloud))
 }
@@ -166,7 +181,10 @@ fn secret(path: &str, host: &str) -> Result<(String, Option<Version>), String> {
         _ => return Err(format!("must have the path /secrets/NAME: write https://{host}/secrets/NAME")),
     };
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') || !(1..=127).contains(&name.len()) {
-        return Err(format!("has {name:?} as the secret's name: 1 to 127 letters, digits and hyphens are allowed"));
+        return Err(format!(
+            "has \"{}\" as the secret's name: 1 to 127 letters, digits and hyphens are allowed",
+            excerpt(name)
+        ));
     }
     if !kind.eq_ignore_ascii_case("secrets") {
         let why = match kind.to_ascii_lowercase().as_str() {
@@ -179,7 +197,7 @@ fn secret(path: &str, host: &str) -> Result<(String, Option<Version>), String> {
     let version = match version {
         None => None,
         Some(version) => Some(Version::parse(version).ok_or_else(|| {
-            format!("has {version:?} as the version: 32 hexadecimal digits, or none to follow the newest")
+            format!("has \"{}\" as the version: 32 hexadecimal digits, or none to follow the newest", excerpt(version))
         })?),
     };
     Ok((name.to_owned(), version))
@@ -268,6 +286,20 @@ mod tests {
             assert!(parse(text).is_err(), "{text:?}");
         }
         assert!(parse(&format!("https://contoso.vault.azure.net/secrets/{}", "a".repeat(128))).is_err());
+    }
+
+    #[test]
+    fn quotes_no_more_than_the_start_of_what_is_wrong() {
+        let long = "a".repeat(100_000);
+        for text in [
+            format!("https://{long}.vault.azure.net/secrets/web"),
+            format!("https://contoso.vault.azure.net:{long}/secrets/web"),
+            format!("https://contoso.vault.azure.net/secrets/{long}"),
+            format!("https://contoso.vault.azure.net/secrets/web/{long}"),
+            format!("https://contoso.vault.azure.net/{long}/web"),
+        ] {
+            assert!(parse(&text).unwrap_err().to_string().len() < 400);
+        }
     }
 
     #[test]

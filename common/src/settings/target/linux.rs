@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::settings::keys::{Root, Section};
 use crate::settings::reader::{Findings, Node};
 use crate::system;
-use crate::text::excerpt;
+use crate::text::{excerpt, is_deceptive};
 pub use ownership::{FileMode, Ownership};
 
 /// A folder, a link in it, and its readers.
@@ -88,7 +88,7 @@ impl Target {
         self.folder.join(link_name).display().to_string()
     }
 
-    /// `store`, `link`, `acls`, `owner`, `group` and `mode`, as `check --json` shows them.
+    /// `store`, `link` and `acls`, and `owner`, `group` and `mode` when one of them is given, as `check --json` shows them.
     pub fn to_json(&self) -> Value {
         let acls: Vec<Value> = self
             .acls
@@ -98,15 +98,17 @@ impl Target {
                 Acl::Group(name) => json!({ "group": name }),
             })
             .collect();
-        let ownership = self.ownership.as_ref();
-        json!({
+        let mut shown = json!({
             "store": &*self.folder,
             "link": self.link.as_ref().map(LinkName::as_str),
             "acls": acls,
-            "owner": ownership.map(|ownership| &ownership.owner),
-            "group": ownership.map(|ownership| &ownership.group),
-            "mode": ownership.map(|ownership| format!("{:04o}", ownership.mode.bits())),
-        })
+        });
+        if let Some(Ownership { owner, group, mode }) = &self.ownership {
+            shown["owner"] = json!(owner);
+            shown["group"] = json!(group);
+            shown["mode"] = json!(format!("{:04o}", mode.bits()));
+        }
+        shown
     }
 
     /// The same target, sharing what it has in common with `other`.
@@ -167,7 +169,7 @@ impl LinkName {
             refused("is not a name")
         } else if text.contains(['/', '\\']) {
             refused("is a path: the link lies in certificateStoreLocation")
-        } else if text.chars().any(char::is_control) {
+        } else if text.chars().any(is_deceptive) {
             refused("holds control characters")
         } else if text.len() > 255 {
             refused("is longer than 255 bytes")
@@ -221,7 +223,7 @@ fn readers(entry: &Node<'_>, findings: &mut Findings) -> Option<Vec<Acl>> {
 fn account(text: &str) -> Result<String, String> {
     if text.trim().is_empty()
         || text.len() > 256
-        || text.chars().any(|c| c.is_control() || matches!(c, ':' | ',' | '/'))
+        || text.chars().any(|c| is_deceptive(c) || matches!(c, ':' | ',' | '/'))
     {
         return Err(format!("\"{}\" is not the name of an account: write one name an entry", excerpt(text)));
     }
@@ -291,7 +293,7 @@ fn folder(text: &str) -> Result<Arc<Path>, String> {
     if !text.starts_with('/') {
         return refused("is not absolute");
     }
-    if text.chars().any(char::is_control) {
+    if text.chars().any(is_deceptive) {
         return refused("holds control characters");
     }
     if text.split('/').any(|part| matches!(part, "." | "..")) {
@@ -379,6 +381,7 @@ mod tests {
             "/etc/pam.d",
             "/srv/a\nb",
             "/srv/a\u{0}b",
+            "/srv/\u{202e}b",
             "LocalMachine",
             "/var/lib/waagent/Contoso.X-1.2",
             "/etc/udev/rules.d",
@@ -410,6 +413,8 @@ mod tests {
             "/etc/passwd",
             "..\\x",
             "a\nb",
+            "a\u{202e}nimda",
+            "a\u{200b}",
             ".akv-1.tmp",
             "contoso.web.ca256f81a079427485e0e5d11c666b7f",
         ] {
@@ -421,7 +426,7 @@ mod tests {
 
     #[test]
     fn refuses_accounts_that_would_be_more_than_one_entry() {
-        for text in ["", " ", "a:rwx", "u:b,g:c", "a\nb", "a/b"] {
+        for text in ["", " ", "a:rwx", "u:b,g:c", "a\nb", "a\u{200b}", "a/b"] {
             assert!(account(text).is_err(), "{text:?}");
         }
         for text in ["app1", "DOMAIN\\app1", "app1@example.com", "svc$", "1001"] {

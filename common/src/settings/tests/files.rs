@@ -20,6 +20,18 @@ fn reads_owner_group_and_mode() {
 }
 
 #[test]
+fn shows_owner_group_and_mode_only_where_one_of_them_is_given() {
+    let shown = |members: &str| {
+        let settings = parse(&observing(&format!(r#"[{{"url": "{WEB}"{members}}}]"#))).unwrap();
+        settings.certificates[0].target.to_json()
+    };
+    let plain = shown("");
+    assert_eq!(plain.as_object().unwrap().keys().collect::<Vec<_>>(), ["acls", "link", "store"]);
+    let owned = shown(r#", "group": "postgres""#);
+    assert_eq!((&owned["owner"], &owned["group"], &owned["mode"]), (&().into(), &"postgres".into(), &"0640".into()));
+}
+
+#[test]
 fn refuses_a_mode_that_is_too_open_or_shuts_out_the_accounts_in_acls() {
     let path = |members: &str| {
         let error = parse(&observing(&format!(r#"[{{"url": "{WEB}", {members}}}]"#))).unwrap_err();
