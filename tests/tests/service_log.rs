@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tests::fault::{Scope, Times};
+use tests::fault::{Fault, Scope, Times};
+use tests::http::Response;
 use tests::story::{Service, Story, wait_for};
 use tests::wire::Wire;
 
@@ -54,7 +55,8 @@ fn the_journal_gets_changes_and_errors_without_time_stamps_and_the_file_everythi
     document["secretsManagementSettings"]["certificateStoreLocation"] = json!(story.folder().join("store"));
     let logged = Logged::start(&story, &folder, &document);
     logged.wait_for("next poll in", 1);
-    story.azure.fault(Scope::secret("contoso", "web"), Wire::Reset, Times::Next(10));
+    let body = json!({"error": {"code": "Forbidden", "message": "oid=11112222 may not"}});
+    story.azure.fault(Scope::secret("contoso", "web"), Fault::Answer(Response::json(403, &body)), Times::Always);
     logged.service.signal(Signal::HUP).unwrap();
     logged.wait_for("next poll in", 2);
 
@@ -68,6 +70,7 @@ fn the_journal_gets_changes_and_errors_without_time_stamps_and_the_file_everythi
     assert!(file.contains(&format!("INFO  {installed}")), "{file}");
     assert!(journal.contains(&format!("<6>{installed}")), "{journal:?}");
     assert!(journal.iter().any(|line| line.starts_with("<4>") && line.contains("contoso.vault.azure.net")), "{file}");
+    assert!(file.contains("oid=11112222") && !journal.concat().contains("oid=11112222"), "{journal:?}");
     assert!(journal.iter().all(|line| ["<3>", "<4>", "<6>"].contains(&&line[..3])), "{journal:?}");
     assert_eq!(journal.iter().filter(|line| line.contains("next poll in")).count(), 1, "{journal:?}");
 }

@@ -25,8 +25,8 @@ impl Machine {
     fn start(story: &Story) -> Self {
         let folder = Path::new(FOLDER);
         let handler = folder.join("handler");
-        for name in ["handler", "status"] {
-            fs::create_dir_all(folder.join(name)).unwrap();
+        for name in ["keeper/handler", "keeper/status", "waagent"] {
+            fs::create_dir_all(Path::new("/var/lib").join(name)).unwrap();
         }
         fs::write(folder.join("7.settings"), story.observing(&["web"]).to_string()).unwrap();
         let program = binary("akvvm_service").unwrap();
@@ -41,7 +41,9 @@ impl Machine {
              WatchdogSec=4\n\
              Restart=always\n\
              RestartSec=2\n\
-             RestartPreventExitStatus=4\n"
+             RestartPreventExitStatus=4\n\
+             ProtectSystem=strict\n\
+             ReadWritePaths={FOLDER} {FOLDER}/handler /var/lib/waagent\n"
         );
         let systemd = Systemd::boot(story.world()).unwrap();
         fs::write(format!("/etc/systemd/system/{UNIT}"), unit).unwrap();
