@@ -26,6 +26,8 @@ pub(super) struct Directory {
     /// How many changes were made that are to reach the disk, and how many of them have.
     changes: AtomicU64,
     synced: Mutex<u64>,
+    /// Held while a name in it is made or changed.
+    changing: Mutex<()>,
 }
 
 impl Directory {
@@ -38,7 +40,7 @@ impl Directory {
 
     /// A directory that was opened already.
     pub(super) fn of(path: PathBuf, fd: OwnedFd) -> Self {
-        Self { path, fd, changes: AtomicU64::new(0), synced: Mutex::new(0) }
+        Self { path, fd, changes: AtomicU64::new(0), synced: Mutex::new(0), changing: Mutex::new(()) }
     }
 
     /// Brings the change that was just made to the disk. Changes of other threads that wait meanwhile go with it: a disk
@@ -52,6 +54,13 @@ impl Directory {
             *synced = all;
         }
         Ok(())
+    }
+
+    /// Makes or changes a name in it. The kernel lets one thread at a time do so, and those that wait for their turn there
+    /// keep a processor busy; here they sleep.
+    pub(super) fn change<T>(&self, change: impl FnOnce() -> T) -> T {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        change()
     }
 
     /// Says, for later passes, that this service created the directory. File systems without such

@@ -31,14 +31,14 @@ impl<'a> Temporary<'a> {
     /// A new empty file that only its owner can open.
     pub(super) fn file(folder: &'a Directory) -> Result<(Self, File), Errno> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
-        let create = |name: &str| openat(&folder.fd, name, flags, Mode::RUSR | Mode::WUSR);
+        let create = |name: &str| folder.change(|| openat(&folder.fd, name, flags, Mode::RUSR | Mode::WUSR));
         let (name, file) = with_new_name(create)?;
         Ok((Self { folder, name, is_directory: false }, file.into()))
     }
 
     /// A new symbolic link.
     pub(super) fn link(folder: &'a Directory, target: &str) -> Result<Self, Errno> {
-        let (name, ()) = with_new_name(|name| symlinkat(target, &folder.fd, name))?;
+        let (name, ()) = with_new_name(|name| folder.change(|| symlinkat(target, &folder.fd, name)))?;
         Ok(Self { folder, name, is_directory: false })
     }
 
@@ -58,7 +58,8 @@ impl<'a> Temporary<'a> {
 
     /// Gives it its real name, in place of what had that name.
     pub(super) fn install_as(mut self, name: &str) -> Result<(), Errno> {
-        retry_on_intr(|| renameat(&self.folder.fd, &self.name, &self.folder.fd, name))?;
+        let rename = || renameat(&self.folder.fd, &self.name, &self.folder.fd, name);
+        self.folder.change(|| retry_on_intr(rename))?;
         self.name.clear();
         Ok(())
     }
