@@ -1,10 +1,12 @@
-//! What programs that are particular about their files find: files of an owner, with a mode.
+//! What programs that are particular about their files find: files of an owner, with a mode; chain and key apart.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
+use openssl::pkey::PKey;
+use openssl::x509::X509;
 use serde_json::{Value, json};
 use tests::handler_story::{Extension, observed};
 use tests::story::observing;
@@ -106,4 +108,116 @@ fn a_key_has_its_owner_and_its_list_before_it_has_a_name_and_no_chmod_after_them
     assert_eq!(calls, ["openat", "fsetxattr", "fchown", "fsetxattr", "fsync", "renameat"], "record, owner, list");
     let after = &lines[named + 1..];
     assert!(!after.iter().any(|line| line.contains("chmod(") || line.contains("chown(")), "{after:#?}");
+}
+
+fn names() -> Vec<String> {
+    let entries = fs::read_dir(STORE).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Everything in the folder with what a write of any kind would change.
+fn state() -> Vec<(String, u64, i64, i64)> {
+    let look = |name: String| {
+        let stat = fs::symlink_metadata(path(&name)).unwrap();
+        (name, stat.ino(), stat.ctime(), stat.ctime_nsec())
+    };
+    names().into_iter().map(look).collect()
+}
+
+fn target(link: &str) -> String {
+    fs::read_link(path(link)).unwrap().to_str().unwrap().to_owned()
+}
+
+fn metadata() -> Value {
+    serde_json::from_slice(&fs::read(path("contoso.web.luma")).unwrap()).unwrap()
+}
+
+/// Whether the links lead to a chain and a key that belong together.
+fn is_pair() -> bool {
+    let leaf = X509::from_pem(&fs::read(path("contoso.web.pem")).unwrap()).unwrap();
+    let key = PKey::private_key_from_pem(&fs::read(path("contoso.web.keyid")).unwrap()).unwrap();
+    leaf.public_key().unwrap().public_eq(&key)
+}
+
+#[test]
+fn chain_and_key_are_renewed_together_and_the_metadata_says_so() {
+    let (mut extension, first) = machine();
+    fs::create_dir_all(STORE).unwrap();
+    let settings = web(&json!({"certificateFiles": "split", "acls": [{"user": "app"}]}));
+    let status = extension.deploy_and_wait(&settings).unwrap();
+    assert!(status.part("contoso.web").unwrap().message.as_ref().unwrap().contains("contoso.web.pem"), "{status:#?}");
+    let part = |name: &str| target(&format!("contoso.web.{name}"));
+    let of = |version: &str, name: &str| format!("contoso.web.{version}.{name}.");
+    let leads_to = |version: &str| ["pem", "keyid"].iter().all(|name| part(name).starts_with(&of(version, name)));
+    assert!(leads_to(&first) && is_pair(), "{:?}", names());
+    assert_eq!(names().len(), 5, "{:?}", names());
+    assert_eq!((metadata()["version"].clone(), who(&path("contoso.web.luma"))), (json!(first), (0, 0, 0o644)));
+    let text = fs::read_to_string(path("contoso.web.pem")).unwrap();
+    assert!(text.starts_with("-----BEGIN CERTIFICATE-----") && !text.contains("PRIVATE KEY"), "{text}");
+    for link in ["contoso.web.pem", "contoso.web.keyid"] {
+        assert!(extension.can_read("app", &path(link)).unwrap(), "{link}");
+        assert!(!extension.can_read("database", &path(link)).unwrap(), "{link}");
+    }
+
+    let before = state();
+    extension.poll().unwrap();
+    assert_eq!(state(), before, "a poll that finds nothing changed writes nothing");
+
+    let (_, second) = extension.story.put("web").unwrap();
+    extension.poll().unwrap();
+    assert!(leads_to(&second) && is_pair(), "{:?}", names());
+    assert_eq!(metadata()["version"], json!(second));
+    assert_eq!(names().len(), 7, "older versions stay: {:?}", names());
+
+    fs::write(path(&part("keyid")), "damaged").unwrap();
+    fs::remove_file(path("contoso.web.luma")).unwrap();
+    extension.poll().unwrap();
+    assert!(is_pair());
+    assert_eq!(metadata()["version"], json!(second));
+}
+
+/// The kernel ends the process between the renames of the two links.
+#[test]
+fn a_crash_between_chain_and_key_is_put_right_by_the_next_pass() {
+    let (extension, _) = machine();
+    let settings = web(&json!({"certificateFiles": "both"}));
+    assert_eq!(extension.sync(&settings).unwrap().code(), Some(0));
+    let (_, second) = extension.story.put("web").unwrap();
+    let file = extension.story.write_settings(&settings).unwrap();
+    let service = tests::handler_story::program("akvvm_service").unwrap();
+    // Three files and the link to the first of them get their names before.
+    let arguments =
+        ["-f", "-qq", "-e", "trace=renameat,renameat2", "-e", "inject=renameat,renameat2:signal=KILL:when=6"];
+    let words = [&arguments[..], &[service.to_str().unwrap(), "sync", file.to_str().unwrap()]].concat();
+    let crashed = extension.attempt("strace", &words);
+    assert!(crashed.is_err() || crashed.unwrap().code != Some(0));
+    assert_eq!(target("contoso.web"), format!("contoso.web.{second}"));
+    assert!(names().iter().any(|name| name.ends_with(".tmp")), "{:?}", names());
+    assert!(!is_pair(), "{:?}", names());
+    assert_eq!(extension.sync(&settings).unwrap().code(), Some(0));
+    assert!(is_pair());
+    assert_eq!(metadata()["version"], json!(second));
+    assert!(!names().iter().any(|name| name.ends_with(".tmp")), "{:?}", names());
+}
+
+#[test]
+fn links_that_release_4_left_are_renewed_without_a_word_in_the_settings() {
+    let (extension, version) = machine();
+    fs::create_dir_all(STORE).unwrap();
+    let old = "0123456789abcdef0123456789abcdef";
+    for part in ["pem", "keyid"] {
+        let name = format!("contoso.web.{old}.{part}.1711111111");
+        fs::write(path(&name), "of another release").unwrap();
+        symlink(&name, path(&format!("contoso.web.{part}"))).unwrap();
+    }
+    fs::write(path("contoso.web.luma"), "of another release").unwrap();
+    assert_eq!(extension.sync(&web(&json!({}))).unwrap().code(), Some(0));
+    assert_eq!(target("contoso.web"), format!("contoso.web.{version}"));
+    assert!(target("contoso.web.keyid").starts_with(&format!("contoso.web.{version}.keyid.")));
+    assert!(is_pair());
+    assert_eq!(metadata()["version"], json!(version));
+    let theirs = fs::read_to_string(path(&format!("contoso.web.{old}.keyid.1711111111"))).unwrap();
+    assert_eq!(theirs, "of another release");
 }

@@ -30,6 +30,7 @@ impl Section {
                 "aclEnabled",
                 "certificateStoreName",
                 "certificateStoreLocation",
+                "certificateFiles",
                 "observedCertificates",
             ],
             Self::Authentication => &["msiEndpoint", "msiClientId"],
@@ -50,6 +51,7 @@ pub(super) const CERTIFICATE: &[&str] = &[
     "owner",
     "group",
     "mode",
+    "certificateFiles",
     "authenticationOverride",
 ];
 

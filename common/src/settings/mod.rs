@@ -28,7 +28,7 @@ pub use cloud::{Cloud, Clouds, CloudsError};
 pub use identity::{Endpoint, Identity, Protocol, Selector};
 pub use logging::Logging;
 pub use reader::Finding;
-pub use target::{Acl, FileMode, LinkName, Ownership, Target};
+pub use target::{Acl, FileMode, Layout, LinkName, Ownership, Target};
 pub use url::{SecretUrl, UrlError, Version};
 
 use keys::Section;
@@ -87,9 +87,14 @@ impl ObservedCertificate {
         Self { url: self.url.sharing(&other.url), target: self.target.sharing(&other.target), ..self }
     }
 
-    /// Where applications find it.
+    /// Where applications find it: the file with chain and key, or the chain beside its key.
     pub fn place(&self) -> String {
-        self.target.place(&self.link_name())
+        self.places().into_iter().next().unwrap_or_default()
+    }
+
+    /// All the paths that applications use.
+    fn places(&self) -> Vec<String> {
+        self.target.names(&self.link_name()).iter().map(|name| self.target.place(name)).collect()
     }
 }
 
@@ -330,9 +335,10 @@ impl Certificates {
                 ),
             );
         }
-        let place = certificate.place();
-        let Some(&earlier) = self.places.get(&place) else {
-            self.places.insert(place, self.kept.len());
+        let places = certificate.places();
+        let taken = places.iter().find_map(|place| Some((place, *self.places.get(place)?)));
+        let Some((place, earlier)) = taken else {
+            self.places.extend(places.into_iter().map(|place| (place, self.kept.len())));
             self.paths.push(path.to_owned());
             self.kept.push(match self.kept.last() {
                 Some(last) => certificate.sharing(last),

@@ -21,3 +21,12 @@ pub(crate) struct Placed {
     /// Why the accounts in `acls` cannot read it although it is in place.
     pub(crate) unreadable: Option<StoreError>,
 }
+
+impl Placed {
+    /// This and further files of the same version.
+    fn with(mut self, other: Self) -> Self {
+        let new: Vec<_> = other.warnings.into_iter().filter(|warning| !self.warnings.contains(warning)).collect();
+        self.warnings.extend(new);
+        Self { unreadable: self.unreadable.or(other.unreadable), ..self }
+    }
+}

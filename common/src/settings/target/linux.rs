@@ -1,5 +1,6 @@
 //! Linux: a folder, the name of a link in it, and who else may read the file.
 
+mod layout;
 mod ownership;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use crate::settings::keys::{Root, Section};
 use crate::settings::reader::{Findings, Node};
 use crate::system;
 use crate::text::{excerpt, is_deceptive};
+pub use layout::Layout;
 pub use ownership::{FileMode, Ownership};
 
 /// A folder, a link in it, and its readers.
@@ -25,7 +27,12 @@ pub struct Target {
     pub acls: Vec<Acl>,
     /// Whom the file belongs to, when it is not root's alone.
     pub ownership: Option<Ownership>,
+    /// `certificateFiles`; without one, combined, and both where links of release 4.x stand.
+    pub layout: Option<Layout>,
 }
+
+/// Of a name in a folder, in bytes.
+const LONGEST_NAME: usize = 255;
 
 /// A file name that is nothing but a name, and none that the store uses itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +51,7 @@ pub enum Acl {
 pub(in crate::settings) struct Defaults {
     folder: Option<Arc<Path>>,
     acl_enabled: bool,
+    layout: Option<Layout>,
 }
 
 impl Defaults {
@@ -65,7 +73,10 @@ impl Defaults {
         {
             node.boolean(findings);
         }
-        Self { folder, acl_enabled }
+        let layout = root
+            .get(Section::SecretsManagement, "certificateFiles", findings)
+            .and_then(|node| node.parsed(findings, Layout::parse));
+        Self { folder, acl_enabled, layout }
     }
 }
 
@@ -83,12 +94,18 @@ impl Target {
         self.ownership == other.ownership
     }
 
-    /// What two certificates must not share.
-    pub(in crate::settings) fn place(&self, link_name: &str) -> String {
-        self.folder.join(link_name).display().to_string()
+    /// The path of a name in the folder.
+    pub(in crate::settings) fn place(&self, name: &str) -> String {
+        self.folder.join(name).display().to_string()
     }
 
-    /// `store`, `link` and `acls`, and `owner`, `group` and `mode` when one of them is given, as `check --json` shows them.
+    /// The names that applications use, which two certificates must not share; the first is the one to show.
+    pub(in crate::settings) fn names(&self, link: &str) -> Vec<String> {
+        layout::names(link, self.layout.unwrap_or(Layout::Combined))
+    }
+
+    /// `store`, `link` and `acls`, and `owner`, `group`, `mode` and `certificateFiles` when they are given, as `check --json`
+    /// shows them.
     pub fn to_json(&self) -> Value {
         let acls: Vec<Value> = self
             .acls
@@ -107,6 +124,9 @@ impl Target {
             shown["owner"] = json!(owner);
             shown["group"] = json!(group);
             shown["mode"] = json!(format!("{:04o}", mode.bits()));
+        }
+        if let Some(layout) = self.layout {
+            shown["certificateFiles"] = json!(layout.name());
         }
         shown
     }
@@ -152,7 +172,18 @@ impl Target {
             );
             return None;
         }
-        Some(Self { folder: folder?, link, acls, ownership })
+        let layout = match item.child("certificateFiles") {
+            Some(node) => Some(node.parsed(findings, Layout::parse)?),
+            None => defaults.layout,
+        };
+        if let (Some(node), Some(link)) = (item.child("customSymbolicLinkName"), &link)
+            && layout.is_some_and(Layout::is_split)
+            && link.0.len() + layout::LONGEST_ENDING > LONGEST_NAME
+        {
+            findings.error(node.path(), "is too long for names that end with .keyid: write a shorter one");
+            return None;
+        }
+        Some(Self { folder: folder?, link, acls, ownership, layout })
     }
 }
 
@@ -171,7 +202,7 @@ impl LinkName {
             refused("is a path: the link lies in certificateStoreLocation")
         } else if text.chars().any(is_deceptive) {
             refused("holds control characters")
-        } else if text.len() > 255 {
+        } else if text.len() > LONGEST_NAME {
             refused("is longer than 255 bytes")
         } else if text.starts_with(".akv-") {
             refused("begins with .akv-, as temporary files of the store do")
@@ -183,9 +214,15 @@ impl LinkName {
     }
 }
 
-/// `….<32 hexadecimal digits>`, what a version's file is called.
+/// `….<32 hexadecimal digits>`, what a version's file is called, also with `.pem.<time>` or `.keyid.<time>` behind.
 fn is_version_file(name: &str) -> bool {
-    name.rsplit('.').next().is_some_and(|end| crate::settings::Version::parse(end).is_some())
+    let mut ends = name.rsplit('.');
+    let is_version = |end: Option<&str>| end.is_some_and(|end| crate::settings::Version::parse(end).is_some());
+    let is_part = |time: Option<&str>, part: Option<&str>| {
+        time.is_some_and(|time| !time.is_empty() && time.bytes().all(|digit| digit.is_ascii_digit()))
+            && matches!(part, Some("pem" | "keyid"))
+    };
+    is_version(ends.clone().next()) || (is_part(ends.next(), ends.next()) && is_version(ends.next()))
 }
 
 impl fmt::Display for Acl {
@@ -417,6 +454,7 @@ mod tests {
             "a\u{200b}",
             ".akv-1.tmp",
             "contoso.web.ca256f81a079427485e0e5d11c666b7f",
+            "contoso.web.ca256f81a079427485e0e5d11c666b7f.keyid.1700000000",
         ] {
             assert!(LinkName::parse(text).is_err(), "{text:?}");
         }

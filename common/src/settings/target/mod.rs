@@ -6,4 +6,4 @@ mod linux;
 #[cfg(target_os = "linux")]
 pub(super) use linux::Defaults;
 #[cfg(target_os = "linux")]
-pub use linux::{Acl, FileMode, LinkName, Ownership, Target};
+pub use linux::{Acl, FileMode, Layout, LinkName, Ownership, Target};

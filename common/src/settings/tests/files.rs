@@ -60,3 +60,49 @@ fn refuses_two_entries_that_want_the_same_file_for_different_owners() {
     assert_eq!(error.errors[0].path, "secretsManagementSettings.observedCertificates[1]");
     assert!(error.to_string().contains("observedCertificates[0]"), "{error}");
 }
+
+#[test]
+fn a_layout_is_for_all_certificates_or_for_one() {
+    let layouts = |members: &str, item: &str| {
+        let document = format!(
+            r#"{{"secretsManagementSettings": {{{members} "observedCertificates": [{{"url": "{WEB}"{item}}}, "{WEB}2"]}}}}"#
+        );
+        let settings = parse(&document).unwrap();
+        assert_eq!(settings.warnings, []);
+        [0, 1].map(|index: usize| (settings.certificates[index].target.layout, settings.certificates[index].place()))
+    };
+    let store = "/var/lib/waagent/Microsoft.Azure.KeyVault.Store";
+    let (first, second) = (format!("{store}/contoso.web"), format!("{store}/contoso.web2"));
+    assert_eq!(layouts("", ""), [(None, first.clone()), (None, second.clone())]);
+    let split = (Some(Layout::Split), format!("{second}.pem"));
+    assert_eq!(
+        layouts(r#""certificateFiles": "split","#, r#", "certificateFiles": "Both""#),
+        [(Some(Layout::Both), first), split]
+    );
+    let error = parse(&with(r#""certificateFiles": "pkcs12""#)).unwrap_err();
+    assert_eq!(error.errors[0].path, "secretsManagementSettings.certificateFiles");
+}
+
+#[test]
+fn refuses_names_that_a_layout_of_another_certificate_takes() {
+    for (first, second, is_refused) in [
+        (r#""certificateFiles": "split""#, r#""customSymbolicLinkName": "contoso.web.pem""#, true),
+        (r#""customSymbolicLinkName": "contoso.web2.luma""#, r#""certificateFiles": "both""#, true),
+        (r#""certificateFiles": "split""#, r#""customSymbolicLinkName": "contoso.web""#, false),
+        (
+            r#""certificateFiles": "split", "customSymbolicLinkName": "tls""#,
+            r#""certificateFiles": "split", "customSymbolicLinkName": "tls""#,
+            true,
+        ),
+    ] {
+        let list = format!(r#"[{{"url": "{WEB}", {first}}}, {{"url": "{WEB}2", {second}}}]"#);
+        assert_eq!(parse(&observing(&list)).is_err(), is_refused, "{list}");
+    }
+    let long = "a".repeat(250);
+    let item = |layout: &str| {
+        observing(&format!(
+            r#"[{{"url": "{WEB}", "customSymbolicLinkName": "{long}", "certificateFiles": "{layout}"}}]"#
+        ))
+    };
+    assert!(parse(&item("combined")).is_ok() && parse(&item("split")).is_err());
+}

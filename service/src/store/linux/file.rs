@@ -91,17 +91,26 @@ impl Kept {
         Ok(Some(Self { fd, stat, content, origin }))
     }
 
-    /// What a report says about the certificate in it; `None` when the file is damaged. With a record, the digest
-    /// decides; a file of another release, or on a file system without attributes, has to be decoded.
-    pub(super) fn facts(&self) -> Option<Facts> {
-        match &self.origin {
-            Origin::Recorded(record) => (record.digest == sha256(&self.content)).then(|| record.facts.clone()),
-            Origin::Unrecorded | Origin::Unknown => {
-                let text = std::str::from_utf8(&self.content).ok()?;
-                Certificate::decode(text, None).ok().as_ref().map(Facts::of)
+    /// What a report says about the certificate in these files: in one with chain and key, or in two. `None` when one is
+    /// damaged, or when they do not belong together. With a record, the digest decides; files of another release, or on a
+    /// file system without attributes, have to be decoded.
+    pub(super) fn facts(files: &[Self]) -> Option<Facts> {
+        let mut recorded = Vec::with_capacity(files.len());
+        for file in files {
+            match &file.origin {
+                Origin::Recorded(record) if record.digest == sha256(&file.content) => recorded.push(&record.facts),
+                Origin::Recorded(_) | Origin::Misplaced => return None,
+                Origin::Unrecorded | Origin::Unknown => {}
             }
-            Origin::Misplaced => None,
         }
+        if recorded.len() == files.len() {
+            let first = *recorded.first()?;
+            return recorded.iter().all(|facts| *facts == first).then(|| first.clone());
+        }
+        // The exact size: the buffer is not moved once a key is in it.
+        let mut text = Zeroizing::new(Vec::with_capacity(files.iter().map(|file| file.content.len()).sum()));
+        files.iter().for_each(|file| text.extend_from_slice(&file.content));
+        Certificate::decode(std::str::from_utf8(&text).ok()?, None).ok().as_ref().map(Facts::of)
     }
 
     /// Whether we wrote it under this name.
@@ -222,17 +231,17 @@ pub(super) fn give(file: impl AsFd, ownership: Ownership) -> Result<(), Errno> {
     retry_on_intr(|| fchown(&file, Some(user), Some(group)))
 }
 
-/// How the permissions of a file were found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How the permissions of a file were found, the worse the later: the worst counts for files that belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Access {
     /// As they should be.
     Right,
     /// They are as they should be now.
     Repaired,
-    /// Wrong, and not to be changed on this very file: it must be written anew.
-    Unsure,
     /// The file system cannot let the wanted accounts in.
     Unsupported,
+    /// Wrong, and not to be changed on this very file: it must be written anew.
+    Unsure,
 }
 
 impl Access {

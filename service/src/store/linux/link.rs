@@ -48,17 +48,27 @@ pub(super) fn version_part<'a>(name: &'a str, base: &str) -> Option<&'a str> {
     rest.split('.').next()
 }
 
-/// Lets the link point to a file of the folder, by one rename: there is no moment without it. Says whether that
-/// changed anything; the folder is to be brought to the disk then.
-pub(super) fn point(folder: &Directory, link: &str, base: &str, name: &str) -> Result<bool, StoreError> {
-    if target(folder, link, base)?.as_deref() == Some(name) {
-        return Ok(false);
+/// Lets each link point to its file of the folder, by one rename each: there is no moment without one, and links that
+/// belong together are swung directly after each other. Says whether that changed anything; the folder is to be brought to
+/// the disk then.
+pub(super) fn point(folder: &Directory, base: &str, links: &[(&str, &str)]) -> Result<bool, StoreError> {
+    let mut unfinished = Vec::with_capacity(links.len());
+    for &(link, name) in links {
+        if target(folder, link, base)?.as_deref() != Some(name) {
+            let path = folder.path.join(link);
+            let new = Temporary::link(folder, name).map_err(failed("create the link", &path))?;
+            unfinished.push((path, link, name, new));
+        }
     }
-    let path = folder.path.join(link);
-    let unfinished = Temporary::link(folder, name).map_err(failed("create the link", &path))?;
-    unfinished.install_as(link).map_err(failed("swing the link", &path))?;
-    log::info!("{}: points to {name}", path.display());
-    Ok(true)
+    let mut swung = Vec::with_capacity(unfinished.len());
+    for (path, link, name, new) in unfinished {
+        new.install_as(link).map_err(failed("swing the link", &path))?;
+        swung.push((path, name));
+    }
+    for (path, name) in &swung {
+        log::info!("{}: points to {name}", path.display());
+    }
+    Ok(!swung.is_empty())
 }
 
 /// The name that a target has in the folder itself, be it written relative or absolute.

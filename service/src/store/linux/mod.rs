@@ -1,4 +1,5 @@
-//! Linux: one PEM file per version in a folder, a symbolic link to the one in use, POSIX access control lists.
+//! Linux: one PEM file per version in a folder, or two for chain and key, symbolic links to the ones in use, POSIX access
+//! control lists.
 //!
 //! Everything is done relative to the open folder, by single names, so that no path is looked up twice. A thing
 //! gets its name when it is complete; a thing that is not ours is never touched.
@@ -9,7 +10,9 @@ mod directory;
 mod file;
 mod folder;
 mod grants;
+mod layout;
 mod link;
+mod metadata;
 mod names;
 mod new_file;
 mod other_versions;
@@ -26,12 +29,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use common::report::Installed;
 use common::settings::{Acl, ObservedCertificate, Ownership, Version};
 use rustix::io::Errno;
+use zeroize::Zeroizing;
 
 use super::{Placed, StoreError};
 use crate::certificate::{Certificate, CertificateError};
+use directory::Directory;
 use file::{Access, Kept};
 use folder::Folder;
 use grants::Rights;
+use layout::{Links, Pair, Pairs};
 use names::Names;
 use new_file::Contents;
 use readers::Readers;
@@ -47,6 +53,7 @@ pub(crate) struct Store {
 struct Place {
     folder: Result<Folder, StoreError>,
     files: HashMap<String, Files>,
+    pairs: Pairs,
 }
 
 /// The files of one certificate in one folder. Entries of the settings that differ only in link and `acls` share them.
@@ -70,7 +77,8 @@ impl Store {
         let names = Names::look_up(certificates.iter().flat_map(|observed| observed.target.accounts()).collect());
         let mut places = HashMap::new();
         for observed in certificates {
-            let open = |path: &Arc<Path>| Place { folder: Folder::open(path), files: HashMap::new() };
+            let open =
+                |path: &Arc<Path>| Place { folder: Folder::open(path), files: HashMap::new(), pairs: Pairs::default() };
             let place = places.entry(observed.target.folder.clone()).or_insert_with_key(open);
             let Files { acls, ownership, .. } = place.files.entry(observed.base_name()).or_default();
             ownership.clone_from(&observed.target.ownership);
@@ -83,35 +91,51 @@ impl Store {
         Self { places, names }
     }
 
-    /// What the link points to now; reads only. `None` when there is no link or its file is not whole.
+    /// What the links point to now; reads only. `None` when there is no link or its file is not whole.
     ///
     /// # Errors
     ///
     /// The folder cannot be used, something that is not ours is in the way, or the system refuses to read.
     pub(crate) fn current(&self, observed: &ObservedCertificate) -> Result<Option<Installed>, StoreError> {
-        let (Folder { directory, .. }, files) = self.place(observed)?;
-        let base = observed.base_name();
-        let Some(name) = link::target(directory, &observed.link_name(), &base)? else { return Ok(None) };
-        let Some(version) = link::version_part(&name, &base).and_then(Version::parse) else { return Ok(None) };
-        let kept = Kept::open(directory, &name, files.has_owner())?;
-        Ok(kept.and_then(|kept| kept.facts()).map(|facts| facts.installed(&version)))
+        let (Place { folder, .. }, files) = self.place(observed)?;
+        let directory = &opened(folder)?.directory;
+        let Some((names, version)) = current(observed, directory)? else { return Ok(None) };
+        let facts = open_all(directory, &names, files)?.and_then(|kept| Kept::facts(&kept));
+        Ok(facts.map(|facts| facts.installed(&version)))
     }
 
     /// Whether this version is in place and whole. Missing grants of ours are given again, access for everybody is
-    /// taken away. `None` when the file is missing or damaged and has to be written.
+    /// taken away. `None` when a file is missing or damaged and has to be written.
     ///
     /// # Errors
     ///
     /// As for [`Store::current`].
     pub(crate) fn find(&self, observed: &ObservedCertificate, version: &Version) -> Result<Option<Placed>, StoreError> {
-        let (folder, files) = self.place(observed)?;
-        match self.look_after(folder, files, &file_name(observed, version), version)? {
-            Some((access, placed)) if access.clone()? != Access::Unsure => Ok(Some(placed)),
-            _ => Ok(None),
+        let (place, files) = self.place(observed)?;
+        let folder = opened(&place.folder)?;
+        let links = Links::of(observed, &folder.directory);
+        let mut groups = Vec::new();
+        if links.combined.is_some() {
+            groups.push(vec![file_name(observed, version)]);
         }
+        if let Some(split) = &links.split {
+            match place.pairs.find(&folder.directory, (split, &links.base), version)? {
+                Some(Pair { chain, key }) => groups.push(vec![chain, key]),
+                None => return Ok(None),
+            }
+        }
+        let mut found: Option<Placed> = None;
+        for names in groups {
+            let Some((access, placed)) = self.look_after(folder, files, &names, version)? else { return Ok(None) };
+            if access? == Access::Unsure {
+                return Ok(None);
+            }
+            found = Some(found.map_or(placed.clone(), |found| found.with(placed)));
+        }
+        Ok(found)
     }
 
-    /// What the link points to now, with the permissions of its file put right as by [`Store::find`], for when it stays
+    /// What the links point to now, with the permissions of its files put right as by [`Store::find`], for when they stay
     /// there. What could not be put right is a warning. The file of an earlier release stays as it is.
     ///
     /// # Errors
@@ -119,49 +143,71 @@ impl Store {
     /// As for [`Store::current`].
     pub(crate) fn keep(&self, observed: &ObservedCertificate) -> Result<Option<Placed>, StoreError> {
         let Some(installed) = self.current(observed)? else { return Ok(None) };
-        let (folder, files) = self.place(observed)?;
-        let name = file_name(observed, &installed.version);
-        let target = link::target(&folder.directory, &observed.link_name(), &observed.base_name())?;
-        let looked_after = match target {
-            Some(target) if target == name => self.look_after(folder, files, &name, &installed.version)?,
-            _ => None,
-        };
-        let Some((access, mut placed)) = looked_after else {
-            return Ok(Some(Placed { installed, warnings: Vec::new(), unreadable: None }));
-        };
-        placed.warnings.extend(access.err().map(|error| error.to_string()));
-        Ok(Some(placed))
+        if let Some(mut placed) = self.find_current(observed, &installed.version)? {
+            placed.installed = installed;
+            return Ok(Some(placed));
+        }
+        Ok(Some(Placed { installed, warnings: Vec::new(), unreadable: None }))
     }
 
-    /// Puts the permissions of a file right and says how they were; `None` when it is missing or damaged.
+    fn find_current(&self, observed: &ObservedCertificate, version: &Version) -> Result<Option<Placed>, StoreError> {
+        let (place, files) = self.place(observed)?;
+        let folder = opened(&place.folder)?;
+        let links = Links::of(observed, &folder.directory);
+        let name = file_name(observed, version);
+        let mut groups = Vec::new();
+        if let Some(link) = &links.combined
+            && link::target(&folder.directory, link, &links.base)?.as_ref() == Some(&name)
+        {
+            groups.push(vec![name]);
+        }
+        if let Some(pair) = links.pair(&folder.directory)? {
+            groups.push(vec![pair.chain, pair.key]);
+        }
+        let mut found: Option<Placed> = None;
+        for names in groups {
+            let Some((access, mut placed)) = self.look_after(folder, files, &names, version)? else { continue };
+            placed.warnings.extend(access.err().map(|error| error.to_string()));
+            found = Some(found.map_or(placed.clone(), |found| found.with(placed)));
+        }
+        Ok(found)
+    }
+
+    /// Puts the permissions of files that belong together right and says how they were; `None` when one is missing or
+    /// damaged.
     fn look_after(
         &self,
         folder: &Folder,
         files: &Files,
-        name: &str,
+        names: &[String],
         version: &Version,
     ) -> Result<Option<LookedAfter>, StoreError> {
-        let path = folder.directory.path.join(name);
         let _changing = files.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(kept) = Kept::open(&folder.directory, name, files.has_owner())? else { return Ok(None) };
-        let Some(facts) = kept.facts() else { return Ok(None) };
-        let Readers { rights, mut warnings } = Readers::find(files, &self.names, folder, || kept.rights());
-        if kept.is_shared() {
-            warnings.push(shared(&path));
+        let Some(all) = open_all(&folder.directory, names, files)? else { return Ok(None) };
+        let (Some(facts), Some(last)) = (Kept::facts(&all), all.last()) else { return Ok(None) };
+        let Readers { rights, mut warnings } = Readers::find(files, &self.names, folder, || last.rights());
+        warnings.extend(other_versions::revoke(&folder.directory, names, files, &rights, &last.rights()));
+        let (mut worst, mut unreadable) = (Ok(Access::Right), None);
+        for (kept, name) in all.iter().zip(names) {
+            let path = folder.directory.path.join(name);
+            if kept.is_shared() {
+                warnings.push(shared(&path));
+            }
+            let access = match kept.is_anothers(&rights) {
+                true => Ok(Access::Unsure),
+                false => kept.put_right(&rights).map_err(failed("change the permissions", &path)),
+            };
+            if access == Ok(Access::Repaired) {
+                log::info!("{}: permissions put right", path.display());
+            }
+            worst = worst.and_then(|worst| Ok(access?.max(worst)));
+            unreadable = (worst == Ok(Access::Unsupported)).then_some(StoreError::AclUnsupported { path });
         }
-        warnings.extend(other_versions::revoke(&folder.directory, name, files, &rights, &kept.rights()));
-        let access = match kept.is_anothers(&rights) {
-            true => Ok(Access::Unsure),
-            false => kept.put_right(&rights).map_err(failed("change the permissions", &path)),
-        };
-        if access == Ok(Access::Repaired) {
-            log::info!("{}: permissions put right", path.display());
-        }
-        let unreadable = (access == Ok(Access::Unsupported)).then_some(StoreError::AclUnsupported { path });
-        Ok(Some((access, Placed { installed: facts.installed(version), warnings, unreadable })))
+        Ok(Some((worst, Placed { installed: facts.installed(version), warnings, unreadable })))
     }
 
-    /// Writes a version's file: complete and with its permissions before it gets its name. The link stays where it is.
+    /// Writes a version's files: complete and with their permissions before they get their names. The links stay where
+    /// they are.
     ///
     /// # Errors
     ///
@@ -172,65 +218,93 @@ impl Store {
         version: &Version,
         certificate: &Certificate,
     ) -> Result<Placed, StoreError> {
-        let (folder, files) = self.place(observed)?;
-        let name = file_name(observed, version);
-        let path = folder.directory.path.join(&name);
+        let (place, files) = self.place(observed)?;
+        let folder = opened(&place.folder)?;
+        let links = Links::of(observed, &folder.directory);
+        let encode_failed = |cause: CertificateError| StoreError::Encode {
+            path: folder.directory.path.join(file_name(observed, version)),
+            reason: cause.to_string(),
+        };
+        let mut parts = Vec::new();
+        if links.combined.is_some() {
+            parts.push((file_name(observed, version), certificate.to_pem().map_err(encode_failed)?));
+        }
+        let pair = Pair::of(&links.base, version, certificate.not_before().as_second());
+        if links.split.is_some() {
+            let chain = Zeroizing::new(certificate.chain_to_pem().map_err(encode_failed)?);
+            parts.push((pair.chain.clone(), chain));
+            parts.push((pair.key.clone(), certificate.key_to_pem().map_err(encode_failed)?));
+        }
+        let names: Vec<String> = parts.iter().map(|(name, _)| name.clone()).collect();
+
         let _changing = files.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let previous = Kept::open(&folder.directory, &name, files.has_owner())?;
-        let remembered = || match &previous {
+        let open = |name: &String| Kept::open(&folder.directory, name, files.has_owner());
+        let previous = names.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let remembered = || match previous.iter().flatten().next() {
             Some(previous) => previous.rights(),
-            None => self.rights_of_current(observed, folder, files),
+            None => rights_of_current(observed, folder, files),
         };
         let Readers { rights, mut warnings } = Readers::find(files, &self.names, folder, remembered);
-        if previous.as_ref().is_some_and(Kept::is_shared) {
-            warnings.push(shared(&path));
-        }
-        warnings.extend(other_versions::revoke(&folder.directory, &name, files, &rights, &remembered()));
-        let encode_failed =
-            |cause: CertificateError| StoreError::Encode { path: path.clone(), reason: cause.to_string() };
-        let pem = certificate.to_pem().map_err(encode_failed)?;
+        warnings.extend(other_versions::revoke(&folder.directory, &names, files, &rights, &remembered()));
         let facts = Facts::of(certificate);
-        let installed = facts.clone().installed(version);
-        let contents = Contents { pem: &pem, facts, wanted: &rights, previous: previous.as_ref() };
-        let is_supported = new_file::write(&folder.directory, &name, contents)?;
-        log::info!(
-            "certificate file name: {}: {}",
-            path.display(),
-            if previous.is_some() { "written anew" } else { "installed" }
-        );
-        let unreadable = (!is_supported && !rights.grants.is_empty()).then_some(StoreError::AclUnsupported { path });
-        Ok(Placed { installed, warnings, unreadable })
+        let mut unreadable = None;
+        for ((name, pem), previous) in parts.iter().zip(&previous) {
+            let path = folder.directory.path.join(name);
+            if previous.as_ref().is_some_and(Kept::is_shared) {
+                warnings.push(shared(&path));
+            }
+            let contents = Contents { pem, facts: facts.clone(), wanted: &rights, previous: previous.as_ref() };
+            let is_supported = new_file::write(&folder.directory, name, contents)?;
+            log::info!(
+                "certificate file name: {}: {}",
+                path.display(),
+                if previous.is_some() { "written anew" } else { "installed" }
+            );
+            if !is_supported && !rights.grants.is_empty() {
+                unreadable = Some(StoreError::AclUnsupported { path });
+            }
+        }
+        if links.split.is_some() {
+            place.pairs.learn(&pair);
+        }
+        Ok(Placed { installed: facts.installed(version), warnings, unreadable })
     }
 
-    /// Lets the link point to this version, which is in place, by one rename. `false` when it did already. The links
-    /// of a pass are brought to the disk together, when the store is dropped.
+    /// Lets the links point to this version, which is in place, by one rename each, and says so in the metadata file.
+    /// `false` when they did already. The links of a pass are brought to the disk together, when the store is dropped.
     ///
     /// # Errors
     ///
     /// As for [`Store::current`].
     pub(crate) fn point(&self, observed: &ObservedCertificate, version: &Version) -> Result<bool, StoreError> {
-        let (folder, _) = self.place(observed)?;
-        let name = file_name(observed, version);
-        let moved = link::point(&folder.directory, &observed.link_name(), &observed.base_name(), &name)?;
+        let (place, files) = self.place(observed)?;
+        let folder = opened(&place.folder)?;
+        let directory = &folder.directory;
+        let links = Links::of(observed, directory);
+        let mut moved = false;
+        if let Some(link) = &links.combined {
+            moved |= link::point(directory, &links.base, &[(link, &file_name(observed, version))])?;
+        }
+        if let Some(split) = &links.split {
+            let missing = || failed("find the file", &directory.path.join(&split.chain))(Errno::NOENT);
+            let pair = place.pairs.find(directory, (split, &links.base), version)?.ok_or_else(missing)?;
+            let names = [pair.chain.clone(), pair.key.clone()];
+            let facts = open_all(directory, &names, files)?.and_then(|kept| Kept::facts(&kept)).ok_or_else(missing)?;
+            let both = [(split.chain.as_str(), pair.chain.as_str()), (&split.key, &pair.key)];
+            moved |= link::point(directory, &links.base, &both)?;
+            moved |= metadata::replace(directory, &split.metadata, &facts.installed(version), &pair)?;
+        }
         if moved {
             folder.note_swing();
         }
         Ok(moved)
     }
 
-    fn place(&self, observed: &ObservedCertificate) -> Result<(&Folder, &Files), StoreError> {
+    fn place(&self, observed: &ObservedCertificate) -> Result<(&Place, &Files), StoreError> {
         let path = &observed.target.folder;
         let unknown = || failed("open the folder", path)(Errno::NOENT);
-        let Place { folder, files } = self.places.get(path).ok_or_else(unknown)?;
-        let folder = folder.as_ref().map_err(Clone::clone)?;
-        Ok((folder, files.get(&observed.base_name()).ok_or_else(unknown)?))
-    }
-
-    /// What we gave on the file that the link points to, for when the name service does not answer.
-    fn rights_of_current(&self, observed: &ObservedCertificate, folder: &Folder, files: &Files) -> Rights {
-        let target = link::target(&folder.directory, &observed.link_name(), &observed.base_name());
-        let open = |name: String| Kept::open(&folder.directory, &name, files.has_owner()).ok().flatten();
-        target.ok().flatten().and_then(open).map(|kept| kept.rights()).unwrap_or_default()
+        let place = self.places.get(path).ok_or_else(unknown)?;
+        Ok((place, place.files.get(&observed.base_name()).ok_or_else(unknown)?))
     }
 }
 
@@ -239,6 +313,33 @@ impl Files {
     fn has_owner(&self) -> bool {
         self.ownership.as_ref().is_some_and(|ownership| ownership.owner.is_some())
     }
+}
+
+fn opened(folder: &Result<Folder, StoreError>) -> Result<&Folder, StoreError> {
+    folder.as_ref().map_err(Clone::clone)
+}
+
+/// The files that the links lead to, and the version that these are of.
+fn current(
+    observed: &ObservedCertificate,
+    directory: &Directory,
+) -> Result<Option<(Vec<String>, Version)>, StoreError> {
+    let links = Links::of(observed, directory);
+    let Some(names) = links.current(directory)? else { return Ok(None) };
+    let version = names.first().and_then(|name| link::version_part(name, &links.base)).and_then(Version::parse);
+    Ok(version.map(|version| (names, version)))
+}
+
+/// All these files; `None` when one is missing.
+fn open_all(directory: &Directory, names: &[String], files: &Files) -> Result<Option<Vec<Kept>>, StoreError> {
+    names.iter().map(|name| Kept::open(directory, name, files.has_owner())).collect()
+}
+
+/// What we gave on the files that the links point to, for when the name service does not answer.
+fn rights_of_current(observed: &ObservedCertificate, folder: &Folder, files: &Files) -> Rights {
+    let found = current(observed, &folder.directory).ok().flatten();
+    let kept = found.and_then(|(names, _)| open_all(&folder.directory, &names, files).ok().flatten());
+    kept.and_then(|kept| kept.last().map(Kept::rights)).unwrap_or_default()
 }
 
 /// `<vault>.<certificate>.<version>`.

@@ -11,10 +11,16 @@ use super::file::{Access, Kept};
 use super::grants::{Grants, Rights};
 use super::{Files, failed, link, shared};
 
-/// Takes what we gave to accounts that the settings do not name any more from all versions but the one of this file name.
+/// Takes what we gave to accounts that the settings do not name any more from all files but the ones of these names.
 /// Reads the folder only when `before`, what we gave on that one or on the one before it, holds such an account. What could
 /// not be done comes back as warnings.
-pub(super) fn revoke(folder: &Directory, name: &str, files: &Files, wanted: &Rights, before: &Rights) -> Vec<String> {
+pub(super) fn revoke(
+    folder: &Directory,
+    names: &[String],
+    files: &Files,
+    wanted: &Rights,
+    before: &Rights,
+) -> Vec<String> {
     // An account whose name cannot be looked up now is listed all the same.
     let stays =
         |holder: Holder, name: &str| wanted.grants.contains_key(&holder) || files.acls.contains(&account(holder, name));
@@ -28,7 +34,7 @@ pub(super) fn revoke(folder: &Directory, name: &str, files: &Files, wanted: &Rig
     if narrow(before) == *before {
         return Vec::new();
     }
-    let others = match others(folder, name) {
+    let others = match others(folder, names) {
         Ok(others) => others,
         Err(cause) => return vec![failed("list the other versions in the folder", &folder.path)(cause).to_string()],
     };
@@ -58,14 +64,20 @@ fn account(holder: Holder, name: &str) -> Acl {
     }
 }
 
-/// The names of the files beside this one that are called after other versions of its certificate.
-fn others(folder: &Directory, name: &str) -> Result<Vec<String>, Errno> {
-    let base = name.rsplit_once('.').map_or(name, |(base, _)| base);
+/// The names of the other files that are called after versions of the certificate of these.
+fn others(folder: &Directory, names: &[String]) -> Result<Vec<String>, Errno> {
+    // Neither the name of a vault nor that of a certificate has a dot.
+    let base = names.first().and_then(|name| name.match_indices('.').nth(1).map(|(end, _)| &name[..end]));
+    let base = base.unwrap_or_default();
     let mut others = Vec::new();
     for entry in retry_on_intr(|| Dir::read_from(&folder.fd))? {
         let entry = entry?;
         let other = entry.file_name().to_str().ok();
-        others.extend(other.filter(|o| *o != name && link::version_part(o, base).is_some()).map(str::to_owned));
+        others.extend(
+            other
+                .filter(|o| !names.iter().any(|name| name == o) && link::version_part(o, base).is_some())
+                .map(str::to_owned),
+        );
     }
     Ok(others)
 }

@@ -9,6 +9,7 @@ mod links;
 mod mounts;
 mod ownership;
 mod silence;
+mod split;
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -113,6 +114,17 @@ fn observed(name: &str, folder: &Path, acls: &[Acl]) -> ObservedCertificate {
     let mut observed = settings.certificates.into_iter().next().unwrap();
     observed.target.acls = acls.to_vec();
     observed
+}
+
+/// The certificate with further members in its settings.
+fn parsed(folder: &Path, members: &str) -> ObservedCertificate {
+    let folder = folder.display();
+    let settings = format!(
+        r#"{{"secretsManagementSettings": {{"observedCertificates": [{{
+            "url": "https://contoso.vault.azure.net/secrets/web", "certificateStoreLocation": "{folder}"{members}}}]}}}}"#
+    );
+    let settings = Settings::parse(settings.as_bytes(), &Clouds::built_in()).unwrap();
+    settings.certificates.into_iter().next().unwrap()
 }
 
 fn file(world: &World, version: &str) -> PathBuf {

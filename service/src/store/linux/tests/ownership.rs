@@ -9,16 +9,6 @@ fn owned(world: &World, members: &str) -> ObservedCertificate {
     parsed(&world.store(), members)
 }
 
-fn parsed(folder: &Path, members: &str) -> ObservedCertificate {
-    let folder = folder.display();
-    let settings = format!(
-        r#"{{"secretsManagementSettings": {{"observedCertificates": [{{
-            "url": "https://contoso.vault.azure.net/secrets/web", "certificateStoreLocation": "{folder}"{members}}}]}}}}"#
-    );
-    let settings = Settings::parse(settings.as_bytes(), &Clouds::built_in()).unwrap();
-    settings.certificates.into_iter().next().unwrap()
-}
-
 fn who(path: &Path) -> (u32, u32, u32) {
     let stat = fs::symlink_metadata(path).unwrap();
     (stat.uid(), stat.gid(), stat.mode() & 0o7777)
