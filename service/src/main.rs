@@ -8,6 +8,7 @@ mod ended;
 mod error;
 mod http;
 mod identity;
+mod memory;
 mod queue;
 mod schedule;
 mod single_pass;
@@ -17,6 +18,7 @@ mod sync;
 mod system;
 mod telemetry;
 mod vault;
+mod versions;
 mod vigil;
 
 use std::io::Write;

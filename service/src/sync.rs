@@ -2,6 +2,8 @@
 //!
 //! The certificates wait in queues, one for each vault; a thread is a connection that works one off.
 
+mod ask;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,16 +12,19 @@ use std::thread;
 use crate::certificate::Certificate;
 use crate::error::Error;
 use crate::http::{self, Roots, VaultClient};
-use crate::identity::{Token, Tokens};
+use crate::identity::Tokens;
+use crate::memory::Memory;
 use crate::queue::{self, Queue};
 use crate::schedule::{Retry, Verdict};
 use crate::store::{Placed, Store};
-use crate::vault::{self, SecretBundle, VaultError};
+use crate::vault::SecretBundle;
 use common::logging;
 use common::report::{Installed, Problem, Report, State};
-use common::settings::{ObservedCertificate, Settings};
+use common::settings::{ObservedCertificate, Settings, Version};
 use jiff::{SignedDuration, Timestamp};
 use log::{debug, error, info, warn};
+
+use ask::Newest;
 
 /// Clocks that differ by more than this are not trusted to tell whether a certificate is valid.
 const TRUSTED_SKEW: SignedDuration = SignedDuration::from_mins(5);
@@ -28,6 +33,7 @@ const TRUSTED_SKEW: SignedDuration = SignedDuration::from_mins(5);
 pub(crate) struct Link {
     tokens: Tokens,
     roots: Option<Roots>,
+    memory: Memory,
 }
 
 /// The result of a pass.
@@ -50,7 +56,7 @@ pub(crate) struct Watch<'a> {
 
 impl Link {
     pub(crate) fn new() -> Self {
-        Self { tokens: Tokens::new(), roots: None }
+        Self { tokens: Tokens::new(), roots: None, memory: Memory::default() }
     }
 
     /// Brings the certificates with the indexes `due` up to date; `reports` is what is known of all of them before.
@@ -61,7 +67,7 @@ impl Link {
         reports: Vec<Report>,
         watch: &Watch<'_>,
     ) -> Passed {
-        let Self { tokens, roots } = self;
+        let Self { tokens, roots, memory } = self;
         tokens.begin_pass();
         thread::scope(|scope| {
             // A head start that may fail. Most certificates of a machine have one identity: its token is on the way while
@@ -74,6 +80,7 @@ impl Link {
             let pass = Pass {
                 settings,
                 tokens,
+                memory,
                 client: vault_client(roots, connections),
                 store: Store::open(&settings.certificates),
                 used: Mutex::default(),
@@ -98,6 +105,7 @@ fn vault_client(known: &mut Option<Roots>, connections: usize) -> Result<VaultCl
 struct Pass<'a> {
     settings: &'a Settings,
     tokens: &'a Tokens,
+    memory: &'a Memory,
     client: Result<VaultClient, http::TransportError>,
     store: Store,
     used: Mutex<Vec<String>>,
@@ -156,9 +164,8 @@ impl Pass<'_> {
             let asked = stopped.is_none();
             let result = match stopped {
                 Some(error) => Err(error.into()),
-                None => {
-                    catch_unwind(AssertUnwindSafe(|| self.bring_up_to_date(observed))).unwrap_or(Err(Error::Internal))
-                }
+                None => catch_unwind(AssertUnwindSafe(|| self.bring_up_to_date(index, observed)))
+                    .unwrap_or(Err(Error::Internal)),
             };
             queue.learn(result.as_ref().err());
             self.take_down(index, observed, asked, result);
@@ -166,21 +173,43 @@ impl Pass<'_> {
         }
     }
 
-    fn bring_up_to_date(&self, observed: &ObservedCertificate) -> Result<Done, Error> {
-        let bundle = self.fetch(observed)?;
-        let version = bundle.version();
-        let mut warnings = Vec::new();
+    fn bring_up_to_date(&self, index: usize, observed: &ObservedCertificate) -> Result<Done, Error> {
+        let mut past = self.memory.past(index);
+        let newest = self.ask(observed, self.is_installed(index, observed), &mut past);
+        self.memory.keep(index, past);
+        let newest = newest?;
+        let (is_listed, second) = (newest.bundle.is_none(), newest.second);
+        let done = self.put_in_place(observed, newest)?;
+        if is_listed {
+            past.is_settled = second.is_none_or(|second| self.see_to_second(observed, &second));
+            self.memory.keep(index, past);
+        }
+        Ok(done)
+    }
+
+    fn is_installed(&self, index: usize, observed: &ObservedCertificate) -> bool {
+        let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = results.reports[index].installed().is_some();
+        drop(results);
+        is_known || self.store.current(observed).is_ok_and(|current| current.is_some())
+    }
+
+    /// Installs a version and lets the link lead to it.
+    fn put_in_place(&self, observed: &ObservedCertificate, newest: Newest) -> Result<Done, Error> {
+        let version = &newest.version;
+        let mut warnings = Vec::from_iter(newest.remark);
         let (placed, written) = match self.store.find(observed, version)? {
             Some(placed) => (placed, false),
             None => {
-                let content = bundle.content(&observed.url)?;
-                let certificate = Certificate::decode(&content.value, content.content_type.as_deref())?;
-                warnings.extend_from_slice(certificate.warnings());
-                (self.store.write(observed, version, &certificate)?, true)
+                let bundle = match newest.bundle {
+                    Some(bundle) => bundle,
+                    None => self.fetch(observed, &observed.url.pinned(version))?,
+                };
+                (self.install(observed, &bundle, &mut warnings)?, true)
             }
         };
         warnings.extend(placed.warnings);
-        let dates = self.judge_dates(observed, &placed.installed, &bundle)?;
+        let dates = self.judge_dates(observed, &placed.installed, newest.clock_skew)?;
         let done = match dates {
             Dates::Hold(current, remark) => {
                 let kept = self.store.keep(observed)?.map(|kept| kept.warnings).unwrap_or_default();
@@ -203,36 +232,31 @@ impl Pass<'_> {
         }
     }
 
-    /// Asks the vault; a token that it does not accept is replaced once.
-    fn fetch(&self, observed: &ObservedCertificate) -> Result<SecretBundle, Error> {
-        let client = self
-            .client
-            .as_ref()
-            .map_err(|source| VaultError::Transport { host: observed.url.host().to_owned(), source: source.clone() })?;
-        let token = self.token(observed, None)?;
-        match vault::secret(client.agent(), &observed.url, &token) {
-            Err(error) if error.is_stale_token() => {
-                let fresh = self.token(observed, Some(&token))?;
-                if Arc::ptr_eq(&fresh, &token) {
-                    return Err(error.into());
-                }
-                Ok(vault::secret(client.agent(), &observed.url, &fresh)?)
-            }
-            result => Ok(result?),
-        }
+    fn install(
+        &self,
+        observed: &ObservedCertificate,
+        bundle: &SecretBundle,
+        warnings: &mut Vec<String>,
+    ) -> Result<Placed, Error> {
+        let content = bundle.content(&observed.url)?;
+        let certificate = Certificate::decode(&content.value, content.content_type.as_deref())?;
+        warnings.extend_from_slice(certificate.warnings());
+        Ok(self.store.write(observed, bundle.version(), &certificate)?)
     }
 
-    fn token(&self, observed: &ObservedCertificate, refused: Option<&Arc<Token>>) -> Result<Arc<Token>, Error> {
-        let token = self.tokens.get(&observed.identity, observed.url.audience(), refused)?;
-        let name = match token.client_id() {
-            Some(client_id) => format!("{} (client id {client_id})", observed.identity.selector),
-            None => observed.identity.selector.to_string(),
+    /// Installs the version before the newest one, so that it is there for who still needs it; false when it has to be
+    /// tried again. Nothing depends on it, so its faults are only said in the log.
+    fn see_to_second(&self, observed: &ObservedCertificate, version: &Version) -> bool {
+        let install = || match self.store.find(observed, version)? {
+            Some(_) => Ok(()),
+            None => {
+                let bundle = self.fetch(observed, &observed.url.pinned(version))?;
+                self.install(observed, &bundle, &mut Vec::new()).map(|_| ())
+            }
         };
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        if !used.contains(&name) {
-            used.push(name);
-        }
-        Ok(token)
+        let Err(error) = install() else { return true };
+        warn!("{}: the version before the newest, {version}, is not installed: {error}", observed.url);
+        !matches!(error.retry(), Retry::Soon | Retry::Throttled(_))
     }
 
     /// A version that is not valid now must not replace one that is, unless it is our clock that is wrong.
@@ -240,10 +264,10 @@ impl Pass<'_> {
         &self,
         observed: &ObservedCertificate,
         newest: &Installed,
-        bundle: &SecretBundle,
+        clock_skew: Option<SignedDuration>,
     ) -> Result<Dates, Error> {
         let now = Timestamp::now();
-        let Some(skew) = bundle.clock_skew().filter(|_| !newest.is_valid(now)) else { return Ok(Dates::Fine) };
+        let Some(skew) = clock_skew.filter(|_| !newest.is_valid(now)) else { return Ok(Dates::Fine) };
         if skew.abs() > TRUSTED_SKEW {
             let seconds = skew.abs().as_secs();
             let side = if skew.is_positive() { "behind" } else { "ahead of" };

@@ -53,6 +53,8 @@ pub struct Request {
     pub token: Option<u64>,
     /// The status that was answered; `None` when no answer was HTTP.
     pub status: Option<u16>,
+    /// How many bytes the body of the answer had.
+    pub answered: usize,
 }
 
 impl Request {
@@ -194,6 +196,7 @@ pub(crate) fn read(stream: &mut impl BufRead, server: Server, connection: u64) -
             headers: Vec::new(),
             token: None,
             status: None,
+            answered: 0,
         },
         authorization: None,
         proxy_authorization: None,

@@ -19,7 +19,7 @@ pub(crate) fn serve(shared: &Shared, connection: Connection, vaults: SocketAddr)
         let status = answer.as_ref().map_or(200, |refusal| refusal.status);
         let mut state = shared.lock();
         let position = state.record(incoming.request.clone());
-        state.answered(position, status);
+        state.answered(position, status, 0);
         drop(state);
         let Some(refusal) = answer else {
             let mut client = reader.into_inner();

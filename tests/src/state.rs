@@ -60,7 +60,7 @@ impl Shared {
                 (position, response, manner)
             };
             if !matches!(manner, Some(Wire::Hang | Wire::Close | Wire::Garbage)) {
-                self.lock().answered(position, response.status);
+                self.lock().answered(position, response.status, response.body.len());
             }
             let keep_alive = incoming.keep_alive;
             let channel = reader.get_mut();
@@ -80,11 +80,12 @@ impl State {
         self.forgotten + self.requests.len() - 1
     }
 
-    /// Notes the status that a remembered request got.
-    pub(crate) fn answered(&mut self, position: usize, status: u16) {
+    /// Notes what a remembered request got.
+    pub(crate) fn answered(&mut self, position: usize, status: u16, bytes: usize) {
         let position = position.checked_sub(self.forgotten);
         if let Some(request) = position.and_then(|position| self.requests.get_mut(position)) {
             request.status = Some(status);
+            request.answered = bytes;
         }
     }
 

@@ -96,12 +96,14 @@ impl Vault {
             deleted: false,
         });
         secret.deleted = false;
+        // No two versions are of the same second, which is all that a list tells.
+        let after = secret.versions.last().map_or(0, |last| last.created + 1);
         let id = format!("{:032x}", fastrand::u128(..));
         secret.versions.push(Version {
             id: id.clone(),
             bundle,
             enabled: true,
-            created: unix_seconds(SystemTime::now()),
+            created: unix_seconds(SystemTime::now()).max(after),
             tags: Vec::new(),
         });
         id

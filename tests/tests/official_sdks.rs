@@ -16,6 +16,7 @@ use tests::http::Server;
 use tests::pkcs12::Pfx;
 use tests::pki::{Authority, KeyKind, Request};
 use tests::refusal::Refusal;
+use tests::vault::Version;
 use tests::world::World;
 
 /// Where `tests/sdk/setup` puts what it installs.
@@ -77,8 +78,12 @@ fn fetches_and_fails_at(addresses: Addresses, client: impl FnOnce(&World) -> Com
 }
 
 fn python(world: &World) -> Command {
+    python_script(world, "python/client.py")
+}
+
+fn python_script(world: &World, name: &str) -> Command {
     let mut command = world.command(installed("python/bin/python"));
-    command.arg(script("python/client.py"));
+    command.arg(script(name));
     // Its HTTP library brings its own roots unless it is told of the system's.
     command.env("REQUESTS_CA_BUNDLE", "/etc/ssl/certs/ca-certificates.crt");
     command
@@ -87,6 +92,42 @@ fn python(world: &World) -> Command {
 #[test]
 fn the_python_sdk_fetches_certificates_and_understands_errors() {
     fetches_and_fails_as_from_azure(python);
+}
+
+#[test]
+fn the_python_sdk_lists_versions_page_by_page_and_understands_that_it_may_not() {
+    let world = World::enter().unwrap();
+    let azure = Azure::start(Addresses::real()).unwrap();
+    azure.create_vault("contoso");
+    for number in 0..60 {
+        azure.put("contoso", "web", Bundle::text(&format!("number {number}"))).unwrap();
+    }
+    azure.disable("contoso", "web").unwrap();
+    world.connect(&azure).unwrap();
+    let list = || {
+        let mut command = python_script(&world, "python/versions.py");
+        let output = command.args(["https://contoso.vault.azure.net", "web"]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let lines = String::from_utf8(output.stdout).unwrap();
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
+    };
+    let mut got = list();
+    let by_creation = |item: &Value| item["created"].as_i64();
+    assert!(!got.is_sorted_by_key(by_creation), "the order of a list means nothing");
+    got.sort_by_key(by_creation);
+    let wanted: Vec<Value> = azure
+        .secret("contoso", "web", |secret| {
+            let item = |version: &Version| json!({"version": version.id, "enabled": version.enabled, "created": version.created});
+            secret.versions.iter().map(item).collect()
+        })
+        .unwrap();
+    assert_eq!(got, wanted);
+    let pages = azure.requests_for("contoso", "web");
+    let statuses: Vec<_> = pages.iter().map(|request| request.status).collect();
+    assert_eq!(statuses, [Some(401), Some(200), Some(200), Some(200)], "25 to a page");
+
+    azure.vault("contoso", |vault| vault.listing = false).unwrap();
+    assert_eq!(list(), [json!({"status": 403, "code": "Forbidden"})]);
 }
 
 #[test]

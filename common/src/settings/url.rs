@@ -86,6 +86,11 @@ impl SecretUrl {
         &self.name
     }
 
+    /// The URL of this version of the secret.
+    pub fn pinned(&self, version: &Version) -> Self {
+        Self { version: Some(*version), ..self.clone() }
+    }
+
     /// The version that the settings pin, if they do.
     pub fn version(&self) -> Option<&Version> {
         self.version.as_ref()

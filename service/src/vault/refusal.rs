@@ -94,7 +94,7 @@ impl Reason {
                  that assigns it after the extensions never gets there: grant a user-assigned identity beforehand"
             }
             Self::ForbiddenByPolicy => {
-                "give the identity the secret permission get in the vault's access policy; a template that does \
+                "give the identity the secret permissions get and list in the vault's access policy; a template that does \
                  so after the extensions never gets there: grant a user-assigned identity beforehand"
             }
             Self::ForbiddenByFirewall => "allow this machine's address or subnet in the vault's firewall",
@@ -179,6 +179,21 @@ impl VaultError {
     /// Whether a fresh token may help.
     pub(crate) fn is_stale_token(&self) -> bool {
         matches!(self, Self::Refused { status: 401, .. })
+    }
+
+    /// Whether the newest version, or the one that was asked for, is disabled.
+    pub(crate) fn is_disabled(&self) -> bool {
+        matches!(self, Self::Refused { reason: Reason::SecretDisabled, .. })
+    }
+
+    /// Whether the vault is only unable to answer now.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+
+    /// Whether another request would fare no better: nobody answered, or fewer are wanted.
+    pub(crate) fn concerns_every_request(&self) -> bool {
+        matches!(self, Self::Transport { .. } | Self::Throttled { .. })
     }
 
     /// The vault's own words, for the local log.
