@@ -256,6 +256,25 @@ fn has_ended(id: i32) -> bool {
     stat.rsplit(')').next().is_none_or(|rest| matches!(rest.trim_start().chars().next(), None | Some('Z' | 'X')))
 }
 
+/// Everything below these folders that looks unfinished.
+#[must_use]
+pub fn unfinished(folders: &[&str]) -> Vec<PathBuf> {
+    let mut pending: Vec<PathBuf> = folders.iter().map(PathBuf::from).collect();
+    let mut found = Vec::new();
+    while let Some(folder) = pending.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() && !path.is_symlink() {
+                pending.push(path.clone());
+            }
+            if path.to_string_lossy().ends_with(".tmp") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
 /// An observed certificate of the vault `contoso` in a folder of its own, `extra` added to it.
 #[must_use]
 pub fn observed(name: &str, folder: &str, extra: &Value) -> Value {

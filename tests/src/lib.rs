@@ -48,6 +48,7 @@ mod pbe;
 pub mod pkcs12;
 pub mod pki;
 mod proxy;
+pub mod reader;
 pub mod refusal;
 mod state;
 pub mod story;

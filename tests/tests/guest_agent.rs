@@ -1,25 +1,31 @@
 //! The extension under the real guest agent, on a machine without systemd.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
-use serde_json::{Value, json};
-use tests::agent::Verb;
-use tests::guest::{Guest, Kind};
-use tests::handler_story::observed;
-use tests::story::observing;
+mod guest;
 
-fn settings(names: &[&str]) -> Value {
-    let certificates: Vec<Value> = names.iter().map(|name| observed(name, "/srv/certs", &json!({}))).collect();
-    observing(&certificates)
+use tests::guest::Kind;
+
+#[test]
+fn it_lives_through_every_stage() {
+    guest::a_whole_life(Kind::Bare);
 }
 
 #[test]
-fn a_first_deployment_is_installed_and_enabled_and_its_status_uploaded() {
-    let guest = Guest::begin(Kind::Bare).unwrap();
-    guest.story.put("web").unwrap();
-    let handler = guest.apply(&[guest.extension(0, &settings(&["web"]))]).unwrap().unwrap();
-    assert!(handler.handler.ready, "{handler:#?}\n{}", guest.logs());
-    let verbs: Vec<Verb> = guest.commands().unwrap().iter().map(|command| command.verb).collect();
-    assert_eq!(verbs, [Verb::Install, Verb::Enable]);
-    let handler = guest.wait_for("success").unwrap();
-    assert_eq!(handler.status.unwrap().substatus.len(), 1);
+fn settings_that_are_refused_are_an_error_in_the_upload() {
+    guest::settings_that_are_refused(Kind::Bare);
+}
+
+#[test]
+fn what_depends_on_it_starts_with_all_certificates_or_not_at_all() {
+    guest::dependents_wait(Kind::Bare);
+}
+
+#[test]
+fn an_update_that_fails_is_made_up_for_by_the_next_goal_state() {
+    guest::a_failing_update(Kind::Bare);
+}
+
+#[test]
+fn several_enables_at_once_start_one_service() {
+    guest::enables_at_once(Kind::Bare);
 }

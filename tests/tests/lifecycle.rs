@@ -6,16 +6,14 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tests::agent::{Goal, Outcome, Reported, Verb};
 use tests::azure::Azure;
 use tests::fault::{Scope, Times};
-use tests::handler_story::{DISK, Extension, PATIENCE, observed, package_of_version};
+use tests::handler_story::{DISK, Extension, PATIENCE, observed, package_of_version, unfinished};
+use tests::reader::Reader;
 use tests::story::{observing, wait_for};
 use tests::wire::Wire;
 
@@ -72,24 +70,6 @@ fn succeeds(extension: &Extension) -> Reported {
     let status = extension.agent.wait_for("success", PATIENCE).unwrap();
     assert!(status.valid() && !status.too_large, "{status:#?}");
     status
-}
-
-/// Everything below these folders that looks unfinished.
-fn unfinished(folders: &[&str]) -> Vec<PathBuf> {
-    let mut pending: Vec<PathBuf> = folders.iter().map(PathBuf::from).collect();
-    let mut found = Vec::new();
-    while let Some(folder) = pending.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            if path.is_dir() && !path.is_symlink() {
-                pending.push(path.clone());
-            }
-            if path.to_string_lossy().ends_with(".tmp") {
-                found.push(path);
-            }
-        }
-    }
-    found
 }
 
 fn renew(azure: &Azure, extension: &Extension) -> String {
@@ -245,39 +225,6 @@ fn settings_that_are_missing_are_an_error_in_the_status() {
     assert_eq!(extension.service().unwrap(), process);
 }
 
-/// Reads what the link leads to, over and over, as an application does; ends with how often.
-struct Reader {
-    stop: Arc<AtomicBool>,
-    reads: Arc<AtomicUsize>,
-    thread: thread::JoinHandle<Result<(), String>>,
-}
-
-impl Reader {
-    fn start(path: PathBuf) -> Self {
-        let (stop, reads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let (stopped, counted) = (stop.clone(), reads.clone());
-        let thread = thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                let text = fs::read_to_string(&path).map_err(|error| error.to_string())?;
-                let complete = text.starts_with("-----BEGIN CERTIFICATE-----\n");
-                if !complete || !text.ends_with("-----END PRIVATE KEY-----\n") {
-                    return Err(format!("incomplete, {} bytes", text.len()));
-                }
-                counted.fetch_add(1, Ordering::Relaxed);
-                thread::sleep(Duration::from_millis(1));
-            }
-            Ok(())
-        });
-        Self { stop, reads, thread }
-    }
-
-    fn end(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap().unwrap();
-        assert!(self.reads.load(Ordering::Relaxed) > 100);
-    }
-}
-
 #[test]
 fn an_update_and_a_way_back_never_break_the_link() {
     let (mut extension, _) = machine();
@@ -300,7 +247,7 @@ fn an_update_and_a_way_back_never_break_the_link() {
         let program = fs::read_link(format!("/proc/{}/exe", extension.service().unwrap())).unwrap();
         assert_eq!(program, extension.agent.folder().unwrap().join("akvvm_service"));
     }
-    reader.end();
+    reader.end().unwrap();
     assert_eq!(unfinished(&[DISK, "/var/lib"]), Vec::<PathBuf>::new());
 }
 

@@ -32,10 +32,10 @@ impl Dependent {
     /// Its version.
     pub const VERSION: &str = "1.0.0";
 
-    /// Makes the package in `home`; it looks into `folder`.
+    /// Makes the package in `home`; it looks into `folder`, and notes beside it what it finds.
     pub fn make(home: &Path, folder: &Path) -> Result<Self> {
         let package = home.join(format!("{}-{}.zip", Self::NAME, Self::VERSION));
-        let note = home.join("found");
+        let note = folder.with_extension("found");
         let command = |verb: &str| format!("handler.sh {verb}");
         let manifest = json!([{"name": Self::NAME, "version": 1.0, "handlerManifest": {
             "installCommand": command("install"), "uninstallCommand": command("uninstall"),
@@ -50,6 +50,11 @@ impl Dependent {
         }
         archive.finish()?;
         Ok(Self { package, note })
+    }
+
+    /// Forgets that it was enabled.
+    pub fn forget(&self) -> Result<()> {
+        fs::remove_file(&self.note).with_context(|| self.note.display().to_string())
     }
 
     /// What lay in the folder when it was enabled, in order; `None` as long as it was not.
