@@ -4,6 +4,7 @@
 
 mod ask;
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -88,6 +89,7 @@ impl Link {
                 watch,
             };
             pass.work(&queue::lanes(settings, due, connections), connections);
+            pass.prune();
             pass.result()
         })
     }
@@ -178,7 +180,8 @@ impl Pass<'_> {
         let newest = self.ask(observed, self.is_installed(index, observed), &mut past);
         self.memory.keep(index, past);
         let newest = newest?;
-        let (is_listed, second) = (newest.bundle.is_none(), newest.second);
+        let is_listed = newest.bundle.is_none();
+        let second = newest.second.filter(|_| observed.target.keep_versions.is_none_or(|versions| versions.get() > 1));
         let done = self.put_in_place(observed, newest)?;
         if is_listed {
             past.is_settled = second.is_none_or(|second| self.see_to_second(observed, &second));
@@ -335,6 +338,17 @@ impl Pass<'_> {
             debug!("{}: {error}", observed.url);
             None
         })
+    }
+
+    /// Older versions go when all links have moved, and only of certificates of which nothing failed.
+    fn prune(&self) {
+        let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |&(index, _): &(usize, Verdict)| &self.settings.certificates[index];
+        let files = |observed: &ObservedCertificate| (observed.target.folder.clone(), observed.base_name());
+        let (failed, done): (Vec<_>, Vec<_>) =
+            results.verdicts.iter().partition(|(_, verdict)| verdict.retry.is_some());
+        let failed: HashSet<_> = failed.into_iter().map(|verdict| files(of(verdict))).collect();
+        self.store.prune(done.into_iter().map(of).filter(|observed| !failed.contains(&files(observed))));
     }
 
     fn result(self) -> Passed {

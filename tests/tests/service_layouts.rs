@@ -221,3 +221,48 @@ fn links_that_release_4_left_are_renewed_without_a_word_in_the_settings() {
     let theirs = fs::read_to_string(path(&format!("contoso.web.{old}.keyid.1711111111"))).unwrap();
     assert_eq!(theirs, "of another release");
 }
+
+fn versions() -> usize {
+    let is_version = |name: &String| name.strip_prefix("contoso.web.").is_some_and(|version| version.len() == 32);
+    names().iter().filter(|name| is_version(name)).count()
+}
+
+#[test]
+fn older_versions_go_only_after_a_pass_without_a_failure() {
+    let (extension, _) = machine();
+    let unlimited = web(&json!({}));
+    for _ in 0..3 {
+        extension.story.put("web").unwrap();
+        assert_eq!(extension.sync(&unlimited).unwrap().code(), Some(0));
+    }
+    assert_eq!(versions(), 3);
+    let limited = web(&json!({"keepVersions": 2}));
+    // The newest version cannot be written: a directory is in its place.
+    let (_, newest) = extension.story.put("web").unwrap();
+    let obstacle = path(&format!("contoso.web.{newest}"));
+    fs::create_dir(&obstacle).unwrap();
+    assert_eq!(extension.sync(&limited).unwrap().code(), Some(1));
+    assert_eq!(versions(), 4, "nothing goes: {:?}", names());
+    fs::remove_dir(obstacle).unwrap();
+    let synced = extension.sync(&limited).unwrap();
+    assert_eq!(synced.code(), Some(0), "{synced:#?}");
+    assert_eq!(versions(), 2, "{:?}", names());
+    assert_eq!(target("contoso.web"), format!("contoso.web.{newest}"));
+    let before = state();
+    assert_eq!(extension.sync(&limited).unwrap().code(), Some(0));
+    assert_eq!(state(), before);
+}
+
+#[test]
+fn where_one_version_is_enough_the_one_before_it_is_not_fetched_at_each_start() {
+    let (extension, _) = machine();
+    let (_, newest) = extension.story.put("web").unwrap();
+    let settings = web(&json!({"keepVersions": 1}));
+    for pass in 0..3 {
+        assert_eq!(extension.sync(&settings).unwrap().code(), Some(0));
+        assert_eq!(names(), ["contoso.web".to_owned(), format!("contoso.web.{newest}")], "{pass}");
+    }
+    let requests = extension.story.azure.requests_for("contoso", "web");
+    let lists = requests.iter().filter(|request| request.segments().last() == Some(&"versions"));
+    assert_eq!((requests.len(), lists.count()), (3, 2), "one fetch, and a list at each start");
+}

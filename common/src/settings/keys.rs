@@ -31,6 +31,7 @@ impl Section {
                 "certificateStoreName",
                 "certificateStoreLocation",
                 "certificateFiles",
+                "keepVersions",
                 "observedCertificates",
             ],
             Self::Authentication => &["msiEndpoint", "msiClientId"],
@@ -52,6 +53,7 @@ pub(super) const CERTIFICATE: &[&str] = &[
     "group",
     "mode",
     "certificateFiles",
+    "keepVersions",
     "authenticationOverride",
 ];
 

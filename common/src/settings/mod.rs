@@ -317,7 +317,7 @@ impl Certificates {
             findings.error(
                 path,
                 format!(
-                    "shares its file with {}, which gives it another owner, group or mode: write the same in both, or \
+                    "shares its file with {}, which gives it another owner, group, mode or keepVersions: write the same in both, or \
                      choose another certificateStoreLocation",
                     self.paths[first]
                 ),

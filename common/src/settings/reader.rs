@@ -118,6 +118,15 @@ impl<'a> Node<'a> {
 
     /// A whole number of seconds from 1, as a number or as text.
     pub(super) fn seconds(&self, findings: &mut Findings) -> Option<u32> {
+        self.whole("a whole number of seconds", "3600", findings)
+    }
+
+    /// A whole number from 1, as a number or as text.
+    pub(super) fn count(&self, findings: &mut Findings) -> Option<u32> {
+        self.whole("a whole number", "3", findings)
+    }
+
+    fn whole(&self, what: &str, example: &str, findings: &mut Findings) -> Option<u32> {
         let (spelled, number) = match self.value {
             Value::Number(number) => (number.to_string(), number.as_f64()),
             Value::String(text) => {
@@ -131,7 +140,7 @@ impl<'a> Node<'a> {
         if seconds.is_none() {
             findings.error(
                 &self.path,
-                format!("must be a whole number of seconds from 1 to {}, such as \"3600\", not {spelled}", u32::MAX),
+                format!("must be {what} from 1 to {}, such as \"{example}\", not {spelled}", u32::MAX),
             );
         }
         // In range and whole, as just checked.

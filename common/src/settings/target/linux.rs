@@ -4,6 +4,7 @@ mod layout;
 mod ownership;
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,6 +30,8 @@ pub struct Target {
     pub ownership: Option<Ownership>,
     /// `certificateFiles`; without one, combined, and both where links of release 4.x stand.
     pub layout: Option<Layout>,
+    /// How many versions stay on the disk; without a number, all.
+    pub keep_versions: Option<NonZeroUsize>,
 }
 
 /// Of a name in a folder, in bytes.
@@ -52,6 +55,7 @@ pub(in crate::settings) struct Defaults {
     folder: Option<Arc<Path>>,
     acl_enabled: bool,
     layout: Option<Layout>,
+    keep_versions: Option<NonZeroUsize>,
 }
 
 impl Defaults {
@@ -76,7 +80,9 @@ impl Defaults {
         let layout = root
             .get(Section::SecretsManagement, "certificateFiles", findings)
             .and_then(|node| node.parsed(findings, Layout::parse));
-        Self { folder, acl_enabled, layout }
+        let keep_versions =
+            root.get(Section::SecretsManagement, "keepVersions", findings).and_then(|node| versions(&node, findings));
+        Self { folder, acl_enabled, layout, keep_versions }
     }
 }
 
@@ -91,7 +97,7 @@ impl Target {
 
     /// Whether a file that two entries of the settings share can be as both want it.
     pub(in crate::settings) fn agrees_with(&self, other: &Self) -> bool {
-        self.ownership == other.ownership
+        self.ownership == other.ownership && self.keep_versions == other.keep_versions
     }
 
     /// The path of a name in the folder.
@@ -104,7 +110,7 @@ impl Target {
         layout::names(link, self.layout.unwrap_or(Layout::Combined))
     }
 
-    /// `store`, `link` and `acls`, and `owner`, `group`, `mode` and `certificateFiles` when they are given, as `check --json`
+    /// `store`, `link` and `acls`, and `owner`, `group`, `mode`, `certificateFiles` and `keepVersions` when they are given, as `check --json`
     /// shows them.
     pub fn to_json(&self) -> Value {
         let acls: Vec<Value> = self
@@ -127,6 +133,9 @@ impl Target {
         }
         if let Some(layout) = self.layout {
             shown["certificateFiles"] = json!(layout.name());
+        }
+        if let Some(versions) = self.keep_versions {
+            shown["keepVersions"] = json!(versions);
         }
         shown
     }
@@ -183,7 +192,11 @@ impl Target {
             findings.error(node.path(), "is too long for names that end with .keyid: write a shorter one");
             return None;
         }
-        Some(Self { folder: folder?, link, acls, ownership, layout })
+        let keep_versions = match item.child("keepVersions") {
+            Some(node) => Some(versions(&node, findings)?),
+            None => defaults.keep_versions,
+        };
+        Some(Self { folder: folder?, link, acls, ownership, layout, keep_versions })
     }
 }
 
@@ -265,6 +278,11 @@ fn account(text: &str) -> Result<String, String> {
         return Err(format!("\"{}\" is not the name of an account: write one name an entry", excerpt(text)));
     }
     Ok(text.to_owned())
+}
+
+/// How many versions stay, one at least.
+fn versions(node: &Node<'_>, findings: &mut Findings) -> Option<NonZeroUsize> {
+    node.count(findings).and_then(|count| NonZeroUsize::new(usize::try_from(count).ok()?))
 }
 
 /// Folders that hold code, policy or the kernel's files: nothing that settings name may ever be written there.

@@ -106,3 +106,21 @@ fn refuses_names_that_a_layout_of_another_certificate_takes() {
     };
     assert!(parse(&item("combined")).is_ok() && parse(&item("split")).is_err());
 }
+
+#[test]
+fn reads_how_many_versions_are_kept() {
+    let read = |members: &str, item: &str| {
+        let document = format!(
+            r#"{{"secretsManagementSettings": {{{members} "observedCertificates": [{{"url": "{WEB}"{item}}}]}}}}"#
+        );
+        parse(&document).map(|settings| settings.certificates[0].target.keep_versions.map(std::num::NonZero::get))
+    };
+    assert_eq!(read("", ""), Ok(None));
+    assert_eq!(read(r#""keepVersions": 3,"#, ""), Ok(Some(3)));
+    assert_eq!(read(r#""keepVersions": 3,"#, r#", "keepVersions": "1""#), Ok(Some(1)));
+    for wrong in ["0", "-1", "1.5", "true", "\"all\""] {
+        let error = read("", &format!(r#", "keepVersions": {wrong}"#)).unwrap_err();
+        assert_eq!(error.errors[0].path, "secretsManagementSettings.observedCertificates[0].keepVersions", "{wrong}");
+        assert!(read(&format!(r#""keepVersions": {wrong},"#), "").is_err(), "{wrong}");
+    }
+}

@@ -157,6 +157,11 @@ impl Kept {
         Ok(list)
     }
 
+    /// When its content was written, in seconds and nanoseconds.
+    pub(super) fn written(&self) -> (i64, i64) {
+        (self.stat.st_mtime, self.stat.st_mtime_nsec.cast_signed())
+    }
+
     /// Whether it has a second name.
     pub(super) fn is_shared(&self) -> bool {
         self.stat.st_nlink > 1

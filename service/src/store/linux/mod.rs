@@ -20,6 +20,7 @@ mod ownership;
 mod passage;
 mod readers;
 mod record;
+mod retention;
 mod temporary;
 
 use std::collections::HashMap;
@@ -42,6 +43,7 @@ use names::Names;
 use new_file::Contents;
 use readers::Readers;
 use record::Facts;
+use retention::Limit;
 
 /// The store, open for one pass over all certificates. Many threads may use it at the same time.
 pub(crate) struct Store {
@@ -298,6 +300,29 @@ impl Store {
             folder.note_swing();
         }
         Ok(moved)
+    }
+
+    /// Removes our files of older versions where the settings say how many are kept, never those that a link leads to.
+    /// `certificates` are those of which nothing failed in this pass.
+    pub(crate) fn prune<'a>(&self, certificates: impl Iterator<Item = &'a ObservedCertificate>) {
+        let mut limits = HashMap::<&Path, Vec<Limit>>::new();
+        for observed in certificates {
+            let Some(versions) = observed.target.keep_versions else { continue };
+            let Ok((_, files)) = self.place(observed) else { continue };
+            let (base, has_owner) = (observed.base_name(), files.has_owner());
+            limits.entry(&observed.target.folder).or_default().push(Limit {
+                base,
+                versions: versions.get(),
+                has_owner,
+            });
+        }
+        for (path, limits) in limits {
+            if let Some(Ok(folder)) = self.places.get(path).map(|place| &place.folder)
+                && retention::prune(&folder.directory, &limits) > 0
+            {
+                folder.note_swing();
+            }
+        }
     }
 
     fn place(&self, observed: &ObservedCertificate) -> Result<(&Place, &Files), StoreError> {

@@ -8,6 +8,7 @@ mod foreign;
 mod links;
 mod mounts;
 mod ownership;
+mod retention;
 mod silence;
 mod split;
 
@@ -49,6 +50,10 @@ fn group(id: u32) -> Acl {
 }
 
 fn certificate() -> Certificate {
+    valid_from(1_700_000_000)
+}
+
+fn valid_from(not_before: i64) -> Certificate {
     let key = EcKey::generate(&EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap()).unwrap();
     let key = PKey::from_ec_key(key).unwrap();
     let mut name = X509Name::builder().unwrap();
@@ -59,7 +64,7 @@ fn certificate() -> Certificate {
     leaf.set_subject_name(&name).unwrap();
     leaf.set_issuer_name(&name).unwrap();
     leaf.set_pubkey(&key).unwrap();
-    leaf.set_not_before(&Asn1Time::from_unix(1_700_000_000).unwrap()).unwrap();
+    leaf.set_not_before(&Asn1Time::from_unix(not_before).unwrap()).unwrap();
     leaf.set_not_after(&Asn1Time::from_unix(1_900_000_000).unwrap()).unwrap();
     leaf.sign(&key, MessageDigest::sha256()).unwrap();
     let mut pem = leaf.build().to_pem().unwrap();
