@@ -344,6 +344,32 @@ fn a_pinned_version_is_fetched_and_never_listed() {
 }
 
 #[test]
+fn chain_and_key_in_files_of_their_own_follow_a_rollback_too() {
+    let story = Story::begin().unwrap();
+    let versions = put(&story, "web", 2);
+    let mut settings = story.observing(&["web"]);
+    settings["secretsManagementSettings"]["certificateFiles"] = json!("split");
+    let service = installed(&story, &settings);
+    service.poll().unwrap();
+    assert_eq!(asked(&story, "web"), ["newest", "list", versions[0].as_str()]);
+    let leads_to = |version: &str| {
+        ["pem", "keyid"].iter().all(|kind| {
+            let target = fs::read_link(Path::new(STORE).join(format!("contoso.web.{kind}"))).unwrap();
+            target.to_str().unwrap().starts_with(&format!("contoso.web.{version}.{kind}."))
+        })
+    };
+    assert!(leads_to(&versions[1]), "the second one moves no link");
+    enable(&story, "web", &versions[1], false);
+    service.poll().unwrap();
+    assert_eq!(asked(&story, "web"), ["list"]);
+    assert!(leads_to(&versions[0]));
+    enable(&story, "web", &versions[1], true);
+    service.poll().unwrap();
+    assert_eq!(asked(&story, "web"), ["list"], "both are in place");
+    assert!(leads_to(&versions[1]));
+}
+
+#[test]
 fn a_version_before_the_newest_that_is_no_certificate_harms_nothing() {
     let story = Story::begin().unwrap();
     story.put_bundle("web", tests::bundle::Bundle::text("a password")).unwrap();
