@@ -40,7 +40,10 @@ impl Links {
         let (base, link) = (observed.base_name(), observed.link_name());
         let split = match observed.target.layout {
             Some(layout) => layout.is_split().then(|| Split::of(&link)),
-            None => [&link, &base].into_iter().map(|name| Split::of(name)).find(|split| split.stands(folder, &base)),
+            None => {
+                let names = [Some(&link), (link != base).then_some(&base)].into_iter().flatten();
+                names.map(|name| Split::of(name)).find(|split| split.stands(folder, &base))
+            }
         };
         let combined = observed.target.layout.is_none_or(Layout::is_combined).then_some(link);
         Self { base, combined, split }

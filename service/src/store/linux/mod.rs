@@ -22,6 +22,7 @@ mod readers;
 mod record;
 mod retention;
 mod temporary;
+mod upkeep;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -44,6 +45,7 @@ use new_file::Contents;
 use readers::Readers;
 use record::Facts;
 use retention::Limit;
+use upkeep::open_all;
 
 /// The store, open for one pass over all certificates. Many threads may use it at the same time.
 pub(crate) struct Store {
@@ -68,9 +70,6 @@ struct Files {
     /// Held while the permissions are read and changed.
     changing: Mutex<()>,
 }
-
-/// How the permissions of a whole file were found, or why they could not be put right; and the version in it.
-type LookedAfter = (Result<Access, StoreError>, Placed);
 
 impl Store {
     /// Opens every folder once, creates what is missing, sweeps what a crash left and starts looking up the
@@ -173,39 +172,6 @@ impl Store {
             found = Some(found.map_or(placed.clone(), |found| found.with(placed)));
         }
         Ok(found)
-    }
-
-    /// Puts the permissions of files that belong together right and says how they were; `None` when one is missing or
-    /// damaged.
-    fn look_after(
-        &self,
-        folder: &Folder,
-        files: &Files,
-        names: &[String],
-        version: &Version,
-    ) -> Result<Option<LookedAfter>, StoreError> {
-        let _changing = files.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(all) = open_all(&folder.directory, names, files)? else { return Ok(None) };
-        let (Some(facts), Some(last)) = (Kept::facts(&all), all.last()) else { return Ok(None) };
-        let Readers { rights, mut warnings } = Readers::find(files, &self.names, folder, || last.rights());
-        warnings.extend(other_versions::revoke(&folder.directory, names, files, &rights, &last.rights()));
-        let (mut worst, mut unreadable) = (Ok(Access::Right), None);
-        for (kept, name) in all.iter().zip(names) {
-            let path = folder.directory.path.join(name);
-            if kept.is_shared() {
-                warnings.push(shared(&path));
-            }
-            let access = match kept.is_anothers(&rights) {
-                true => Ok(Access::Unsure),
-                false => kept.put_right(&rights).map_err(failed("change the permissions", &path)),
-            };
-            if access == Ok(Access::Repaired) {
-                log::info!("{}: permissions put right", path.display());
-            }
-            worst = worst.and_then(|worst| Ok(access?.max(worst)));
-            unreadable = (worst == Ok(Access::Unsupported)).then_some(StoreError::AclUnsupported { path });
-        }
-        Ok(Some((worst, Placed { installed: facts.installed(version), warnings, unreadable })))
     }
 
     /// Writes a version's files: complete and with their permissions before they get their names. The links stay where
@@ -353,11 +319,6 @@ fn current(
     let Some(names) = links.current(directory)? else { return Ok(None) };
     let version = names.first().and_then(|name| link::version_part(name, &links.base)).and_then(Version::parse);
     Ok(version.map(|version| (names, version)))
-}
-
-/// All these files; `None` when one is missing.
-fn open_all(directory: &Directory, names: &[String], files: &Files) -> Result<Option<Vec<Kept>>, StoreError> {
-    names.iter().map(|name| Kept::open(directory, name, files.has_owner())).collect()
 }
 
 /// What we gave on the files that the links point to, for when the name service does not answer.
