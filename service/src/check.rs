@@ -85,6 +85,7 @@ fn understood(settings: &Settings) -> Value {
         },
         "certificates": certificates,
         "telemetryEvents": settings.logging.telemetry_events,
+        "collector": settings.logging.collector.as_ref().map(|collector| collector.endpoint.to_string()),
     })
 }
 

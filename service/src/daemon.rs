@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use log::{LevelFilter, error, info, warn};
 
 use crate::agent::{self, Agent};
+use crate::fluentd::Forwarding;
 use crate::system::Supervisor;
 use crate::telemetry::Telemetry;
 use crate::vigil::{End, Heard, Vigil};
@@ -49,6 +50,7 @@ fn serve(file: &Path, folders: &Folders, origin: Origin, status_file: Option<Pat
     let (sender, events) = agent::events();
     system::wake(sender.clone())?;
     let _lock = lock(file, folders, HANDOVER)?;
+    let _forwarding = forward(&settings);
     info!("version {} started with {}", env!("CARGO_PKG_VERSION"), file.display());
     for warning in &settings.warnings {
         warn!("{}: {warning}", file.display());
@@ -64,6 +66,13 @@ fn serve(file: &Path, folders: &Folders, origin: Origin, status_file: Option<Pat
         End::Asked => DONE,
         End::Dropped => DROPPED,
     })
+}
+
+/// Log lines go to a collector, too, where the settings name one.
+fn forward(settings: &Settings) -> Option<Forwarding> {
+    let collector = settings.logging.collector.as_ref()?;
+    let started = Forwarding::start(collector);
+    started.inspect_err(|cause| warn!("{}: no log lines are sent: {cause}", collector.endpoint)).ok()
 }
 
 /// Events leave the machine, so the settings must ask for them, and the guest agent must take them.

@@ -6,6 +6,7 @@ mod check;
 mod daemon;
 mod ended;
 mod error;
+mod fluentd;
 mod http;
 mod identity;
 mod memory;

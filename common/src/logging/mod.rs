@@ -1,12 +1,12 @@
 //! Log lines: one event, one line, no control characters. Everything goes to a file of bounded size; the system's journal
-//! gets changes and errors only; a person who runs a program by hand reads it on standard error.
+//! gets changes and errors only, and so does a collector; a person who runs a program by hand reads it on standard error.
 
 mod folding;
 mod rotating;
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use env_filter::Filter;
@@ -42,7 +42,7 @@ pub fn start(folder: Option<&Path>, name: &str, level: LevelFilter) {
     let sinks: Vec<_> = [file, journal, terminal].into_iter().flatten().collect();
     let logger = Logger { filter, output: Mutex::new(Output { folding: Folding::default(), sinks }) };
     // A second start in one process keeps the first.
-    if log::set_boxed_logger(Box::new(logger)).is_ok() {
+    if log::set_logger(LOGGER.get_or_init(|| logger)).is_ok() {
         log::set_max_level(most);
         if folder.is_some() {
             std::panic::set_hook(Box::new(|panic| log::error!("{panic}")));
@@ -53,9 +53,25 @@ pub fn start(folder: Option<&Path>, name: &str, level: LevelFilter) {
     }
 }
 
+/// Tells `listener` every line, from now on, that a journal would get. It is called where something is logged, so it must
+/// neither wait nor log.
+pub fn tell(listener: impl FnMut(Level, &str, Timestamp) + Send + 'static) {
+    if let Some(logger) = LOGGER.get() {
+        logger.output().sinks.push(Sink::Listener(Box::new(listener)));
+    }
+}
+
+static LOGGER: OnceLock<Logger> = OnceLock::new();
+
 struct Logger {
     filter: Filter,
     output: Mutex<Output>,
+}
+
+impl Logger {
+    fn output(&self) -> MutexGuard<'_, Output> {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Log for Logger {
@@ -68,7 +84,7 @@ impl Log for Logger {
             let message = text::bounded(&record.args().to_string(), LONGEST_LINE);
             let is_for_file = record.target() == FILE;
             let line = Line { level: record.level(), is_for_file, message };
-            self.output.lock().unwrap_or_else(PoisonError::into_inner).take(line, Instant::now(), Timestamp::now());
+            self.output().take(line, Instant::now(), Timestamp::now());
         }
     }
 
@@ -107,7 +123,12 @@ enum Sink {
     Journal,
     /// Everything, on standard error.
     Terminal,
+    /// Somebody in this process, with the journal's choice of lines.
+    Listener(Box<Listener>),
 }
+
+/// What is called with a line's level, message and time.
+type Listener = dyn FnMut(Level, &str, Timestamp) + Send;
 
 impl Sink {
     fn write(&mut self, line: &Line, at: Timestamp) -> io::Result<()> {
@@ -116,11 +137,17 @@ impl Sink {
         match self {
             Self::File(file) => file.append(dated().as_bytes()),
             Self::Terminal => io::stderr().write_all(dated().as_bytes()),
-            Self::Journal if *is_for_file => Ok(()),
+            Self::Journal | Self::Listener(_) if *is_for_file => Ok(()),
             Self::Journal => match priority(*level) {
                 Some(priority) => io::stderr().write_all(format!("<{priority}>{message}\n").as_bytes()),
                 None => Ok(()),
             },
+            Self::Listener(hear) => {
+                if priority(*level).is_some() {
+                    hear(*level, message, at);
+                }
+                Ok(())
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 //! rest with one [`Finding`] per mistake, so that a reader mends all of them at once.
 
 mod cloud;
+mod collector;
 mod document;
 mod identity;
 mod json;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use cloud::{Cloud, Clouds, CloudsError};
+pub use collector::{Collector, CollectorEndpoint};
 pub use identity::{Endpoint, Identity, Protocol, Selector};
 pub use logging::Logging;
 pub use reader::Finding;

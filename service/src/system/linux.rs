@@ -2,9 +2,12 @@
 
 mod supervisor;
 
-use std::path::PathBuf;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::fs::Mode;
@@ -13,6 +16,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::agent::{Event, Wakeup};
+use crate::fluentd::Stream;
 
 pub(crate) use supervisor::Supervisor;
 
@@ -65,4 +69,18 @@ pub(crate) fn trust_store() -> Option<PathBuf> {
         let found = openssl_probe::probe();
         found.cert_file.or_else(|| found.cert_dir.into_iter().next())
     })
+}
+
+/// What this machine calls itself.
+pub(crate) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// A connection to the socket at `path`, whose reads and writes take `patience` at most. A server with a full backlog is
+/// waited for until it takes the connection, or ends.
+pub(crate) fn connect_to_socket(path: &Path, patience: Duration) -> io::Result<Box<dyn Stream>> {
+    let stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    Ok(Box::new(stream))
 }
