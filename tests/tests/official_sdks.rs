@@ -4,9 +4,11 @@
 //! `tests/sdk/setup` installs the SDKs; without them these tests fail and say so.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
-use std::path::{Path, PathBuf};
+mod sdk;
+
 use std::process::Command;
 
+use sdk::{installed, script};
 use serde_json::{Value, json};
 use tests::arc::Challenge;
 use tests::azure::{Addresses, Azure};
@@ -18,18 +20,6 @@ use tests::pki::{Authority, KeyKind, Request};
 use tests::refusal::Refusal;
 use tests::vault::Version;
 use tests::world::World;
-
-/// Where `tests/sdk/setup` puts what it installs.
-fn installed(path: &str) -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let path = target.join("sdk").join(path);
-    assert!(path.exists(), "{}: run tests/sdk/setup first", path.display());
-    path
-}
-
-fn script(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk").join(path)
-}
 
 /// Runs a client in a world with four secrets, and looks at what it got and how it asked.
 fn fetches_and_fails_as_from_azure(client: impl FnOnce(&World) -> Command) {

@@ -61,7 +61,7 @@ fn check_prints_what_it_understood_as_json() {
                  "customSymbolicLinkName": "web.pem", "acls": [{"user": "app1", "group": "apps"}, {"user": "app2"}]},
                 "https://contoso.vault.azure.net/secrets/api/ca256f81a079427485e0e5d11c666b7f"]},
         "authenticationSettings": {"msiEndpoint": "http://169.254.169.254/metadata/identity", "msiClientId": GUID},
-        "loggingSettings": {"telemetryEvents": "true"},
+        "loggingSettings": {"telemetryEvents": "true", "logger": "fluentd", "endpoint": "TCP://localhost"},
     });
     let (finished, result) = check(wrapped(&settings).to_string().as_bytes());
     assert_eq!(finished.code, Some(0));
@@ -70,6 +70,7 @@ fn check_prints_what_it_understood_as_json() {
         result,
         json!({"valid": true, "errors": [], "warnings": [], "settings": {
             "pollingIntervalInS": 7200, "requireInitialSync": true, "telemetryEvents": true,
+            "collector": "tcp://localhost:24224",
             "identity": {"endpoint": "http://169.254.169.254/metadata/identity/oauth2/token", "clientId": GUID},
             "certificates": [
                 {"url": "https://contoso.vault.azure.net/secrets/web", "store": "/srv/certs", "link": "web.pem",
