@@ -10,6 +10,7 @@ mod fluentd;
 mod http;
 mod identity;
 mod memory;
+mod prepare;
 mod queue;
 mod schedule;
 mod single_pass;
@@ -78,6 +79,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Create the folders of the certificates
+    #[command(hide = true)]
+    Prepare {
+        /// The settings: a .settings file of the guest agent, or bare public settings
+        file: PathBuf,
+    },
     /// Report an end that nobody asked for, by the variables of systemd's ExecStopPost=
     #[command(hide = true)]
     Ended {
@@ -126,6 +133,7 @@ fn main() -> ExitCode {
         Command::Run { file, places, log_folder, origin } => daemon::run(&file, &places.with_log(log_folder), origin),
         Command::Check { file, json } => check::run(&file, json),
         Command::Sync { file, places, json } => single_pass::run(&file, &places.with_log(None), json),
+        Command::Prepare { file } => prepare::run(&file),
         Command::Ended { file, places } => ended::run(&file, &places.with_log(None)),
     };
     match result {

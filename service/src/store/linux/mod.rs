@@ -24,7 +24,7 @@ mod retention;
 mod temporary;
 mod upkeep;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -90,6 +90,12 @@ impl Store {
             }
         }
         Self { places, names }
+    }
+
+    /// Creates the folders that are missing, and says of which that failed.
+    pub(crate) fn prepare(certificates: &[ObservedCertificate]) -> Vec<StoreError> {
+        let folders: BTreeSet<&Path> = certificates.iter().map(|observed| &*observed.target.folder).collect();
+        folders.into_iter().filter_map(|path| Folder::open(path).err()).collect()
     }
 
     /// What the links point to now; reads only. `None` when there is no link or its file is not whole.
