@@ -14,6 +14,8 @@ pub struct Environment {
     pub config_folder: PathBuf,
     /// `<N>.status`.
     pub status_folder: PathBuf,
+    /// Events for telemetry, where the agent collects any.
+    pub events_folder: Option<PathBuf>,
 }
 
 /// Why the folders are not known.
@@ -69,6 +71,7 @@ mod tests {
         std::fs::write(folder.path().join("HandlerEnvironment.json"), json).unwrap();
         let environment = Environment::load(folder.path()).unwrap();
         assert_eq!(environment.status_folder, Path::new("/var/lib/waagent/Lab.Probe-1.0.0/status"));
+        assert_eq!(environment.events_folder.as_deref(), Some(Path::new("/var/log/azure/Lab.Probe/events")));
     }
 
     #[test]

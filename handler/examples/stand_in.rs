@@ -1,10 +1,10 @@
 //! A service for the tests of the handler: it takes the lock, writes a status, polls at SIGHUP and ends at SIGTERM, but
-//! asks no vault. A file `behaviour` beside the program makes it fail in one way.
+//! asks no vault. A file `behaviour` in the handler's folder makes it fail in one way.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -35,14 +35,21 @@ enum Command {
         log_folder: Option<PathBuf>,
         #[arg(long)]
         state_folder: PathBuf,
+        #[arg(long)]
+        handler_folder: PathBuf,
+        #[arg(long)]
+        events_folder: Option<PathBuf>,
+        #[arg(long)]
+        machine: Option<String>,
     },
 }
 
 fn main() -> ExitCode {
     let program = std::env::current_exe().unwrap();
-    let behaviour = fs::read_to_string(program.with_file_name("behaviour")).unwrap_or_default();
+    let behaviour_in = |folder: &Path| fs::read_to_string(folder.join("behaviour")).unwrap_or_default();
     let cli = Cli::parse();
     if cli.version {
+        let behaviour = behaviour_in(program.parent().unwrap());
         if behaviour == "cannot run" {
             eprintln!("akvvm_service: /lib/libc.so.6: version `GLIBC_2.99' not found");
             return ExitCode::FAILURE;
@@ -51,9 +58,10 @@ fn main() -> ExitCode {
         println!("akvvm_service {version}");
         return ExitCode::SUCCESS;
     }
-    let Some(Command::Run { file, status_folder, log_folder, state_folder }) = cli.command else {
+    let Some(Command::Run { file, status_folder, log_folder, state_folder, handler_folder, .. }) = cli.command else {
         return ExitCode::FAILURE;
     };
+    let behaviour = behaviour_in(&handler_folder);
     assert!(log_folder.is_some());
     if behaviour == "dies" {
         eprintln!("akvvm_service: the disk has turned to stone");

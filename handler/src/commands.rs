@@ -10,7 +10,7 @@ use crate::deployment::Deployment;
 use crate::enable::enable;
 use crate::failure::Failure;
 use crate::state::State;
-use crate::{program, supervisor};
+use crate::{closed, libexec, program, supervisor};
 
 /// What the agent runs, and when.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -67,6 +67,7 @@ fn conclude(verb: Verb, deployment: &Deployment, result: Result<String, Failure>
 }
 
 fn install(deployment: &Deployment, _state: &State) -> Result<String, Failure> {
+    closed::refuse(&deployment.base)?;
     program::check(&deployment.program)?;
     Ok(format!("installed version {}", env!("CARGO_PKG_VERSION")))
 }
@@ -85,7 +86,7 @@ fn disable(deployment: &Deployment, state: &State) -> Result<String, Failure> {
 /// version's `uninstall`, which runs next. The agent names the version that comes in `VERSION`; in a downgrade it runs
 /// this verb in the folder of the version that goes.
 fn update(_deployment: &Deployment, state: &State) -> Result<String, Failure> {
-    let version = version("VERSION");
+    let version = std::env::var("VERSION").unwrap_or_else(|_| env!("CARGO_PKG_VERSION").to_owned());
     state.begin_update(&version)?;
     Ok(format!("updating to version {version}: settings and certificates are kept"))
 }
@@ -96,23 +97,22 @@ fn update(_deployment: &Deployment, state: &State) -> Result<String, Failure> {
 /// state. The mark is left for `enable` to remove, because the agent may run a verb twice; should `enable` never come,
 /// the uninstall of the version that came still forgets everything.
 fn uninstall(deployment: &Deployment, state: &State) -> Result<String, Failure> {
-    if let Some(holder) = supervisor::running(state.folder())? {
-        if holder.program != deployment.program {
-            return Ok(format!("uninstalled: the service that runs is {}, and stays", holder.program.display()));
-        }
+    let own = &deployment.version;
+    let program = libexec::program(own);
+    let other = supervisor::running(state.folder())?.filter(|holder| holder.program != program);
+    if other.is_none() {
         supervisor::stop(state.folder())?;
     }
-    let own = version("AZURE_GUEST_AGENT_EXTENSION_VERSION");
+    supervisor::forget(&program)?;
+    libexec::remove(own)?;
+    if let Some(holder) = other {
+        return Ok(format!("uninstalled: the service that runs is {}, and stays", holder.program.display()));
+    }
     match state.update() {
-        Some(next) if next != own => Ok(format!("uninstalled version {own}; settings are kept for version {next}")),
+        Some(next) if next != *own => Ok(format!("uninstalled version {own}; settings are kept for version {next}")),
         _ => {
             state.remove()?;
             Ok("uninstalled; certificates stay".to_owned())
         }
     }
-}
-
-/// A version as the agent writes it, from its variable; run by hand, that of this program.
-fn version(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| env!("CARGO_PKG_VERSION").to_owned())
 }

@@ -13,8 +13,12 @@ use crate::program;
 /// One version of the handler, where it was unpacked.
 #[derive(Debug)]
 pub(crate) struct Deployment {
+    /// The folder that the agent unpacked it in.
+    pub(crate) base: PathBuf,
     /// The service's program, beside the handler's.
     pub(crate) program: PathBuf,
+    /// The version as the agent writes it; run by hand, that of this program.
+    pub(crate) version: String,
     agent: Result<Agent, EnvironmentError>,
 }
 
@@ -47,7 +51,9 @@ impl Deployment {
             let number = std::env::var_os("ConfigSequenceNumber").map(|value| value.to_string_lossy().into_owned());
             Agent { sequence: Sequence::current(number.as_deref(), &environment.config_folder), environment }
         });
-        Ok(Self { program: program::beside(base), agent })
+        let version = std::env::var("AZURE_GUEST_AGENT_EXTENSION_VERSION").ok().filter(|text| is_version(text));
+        let version = version.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
+        Ok(Self { program: program::beside(base), base: base.to_owned(), version, agent })
     }
 
     /// The agent's folders, if it said which.
@@ -72,6 +78,11 @@ impl Deployment {
             Err(error) => log::warn!("no status was written: {error:#}"),
         }
     }
+}
+
+/// Whether it can be a part of a path: numbers with dots between them.
+fn is_version(text: &str) -> bool {
+    text.split('.').all(|number| !number.is_empty() && number.chars().all(|c| c.is_ascii_digit()))
 }
 
 impl<'a> Goal<'a> {

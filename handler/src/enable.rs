@@ -3,8 +3,10 @@
 //! The agent runs this verb at every boot and at every goal state, also when nothing about this extension changed.
 //! Settings that are wrong never stop a service, and never replace good ones.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -13,12 +15,14 @@ use common::instance::Holder;
 use common::sequence::Sequence;
 use common::settings::{Clouds, LoadError, Settings, read_bounded};
 use common::status::{CODE_SETTINGS, StatusFile};
+use common::system::machine;
 use jiff::Timestamp;
 
 use crate::deployment::{Deployment, Goal};
 use crate::failure::Failure;
 use crate::state::State;
-use crate::supervisor::{self, Launch};
+use crate::supervisor::{self, Launch, Started};
+use crate::{closed, libexec};
 
 /// A pass may take this long on top of the polling interval before its service counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
@@ -26,8 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(30 * 60);
 /// Applies the current settings and says what was done.
 pub(crate) fn enable(deployment: &Deployment, state: &State) -> Result<String, Failure> {
     let goal = deployment.goal()?;
+    closed::refuse(&deployment.base)?;
     state.end_update();
-    let apply = Apply { deployment, goal: &goal, state };
+    let program = libexec::place(&deployment.program, &deployment.version)?;
+    let apply = Apply { deployment, goal: &goal, state, program };
     match read(&goal) {
         Ok(Some((settings, bytes))) => Ok(apply.accept(&settings, &bytes)?),
         Ok(None) => Ok(apply.wait_for_settings()),
@@ -55,15 +61,17 @@ struct Apply<'a> {
     deployment: &'a Deployment,
     goal: &'a Goal<'a>,
     state: &'a State,
+    /// The program to be run.
+    program: PathBuf,
 }
 
 impl Apply<'_> {
     /// Makes the service run with `settings`.
     fn accept(&self, settings: &Settings, bytes: &[u8]) -> Result<String> {
         let sequence = self.goal.sequence;
-        let launch = self.launch(sequence, true);
+        let launch = self.launch(sequence, true, stores(settings));
         if let Some(holder) = supervisor::running(self.state.folder())?
-            && launch.is(&holder)
+            && supervisor::is_current(&launch, &holder)?
             && self.state.has_accepted(sequence, bytes)
             && !self.is_overdue(settings)
         {
@@ -78,8 +86,16 @@ impl Apply<'_> {
             return Err(error.context(self.keep_last_good()));
         }
         self.goal.report(&StatusFile::starting(Timestamp::now()));
-        let process = supervisor::start(&launch)?;
-        Ok(format!("enabled: the service (process {process}) was started with settings {sequence}"))
+        let started = supervisor::start(&launch)?;
+        libexec::keep_only(&self.deployment.version);
+        Ok(match started {
+            Started::Process(process) => {
+                format!("enabled: the service (process {process}) was started with settings {sequence}")
+            }
+            Started::AtItsTurn => {
+                format!("enabled: the service starts with settings {sequence} when the network is up")
+            }
+        })
     }
 
     /// Whether the service holds its lock but has long stopped working: it saves its status at every poll.
@@ -126,7 +142,10 @@ impl Apply<'_> {
         match (supervisor::running(self.state.folder())?, self.state.accepted()?) {
             (Some(holder), accepted) if accepted.is_none() || !reports_here(&holder) => Ok(Some(holder.settings)),
             (_, Some(accepted)) => {
-                let launch = self.launch(accepted, accepted != rejected);
+                let file = self.state.accepted_file(accepted);
+                // Settings that an earlier version accepted and this one does not: the service says so itself.
+                let stores = Settings::load(&file).map(|settings| stores(&settings)).unwrap_or_default();
+                let launch = self.launch(accepted, accepted != rejected, stores);
                 supervisor::stop(self.state.folder())?;
                 supervisor::start(&launch)?;
                 Ok(Some(launch.settings))
@@ -135,16 +154,32 @@ impl Apply<'_> {
         }
     }
 
-    fn launch(&self, sequence: Sequence, reports: bool) -> Launch {
+    fn launch(&self, sequence: Sequence, reports: bool, stores: Vec<Arc<Path>>) -> Launch {
         let environment = self.goal.environment;
         Launch {
-            program: self.deployment.program.clone(),
+            program: self.program.clone(),
             settings: self.state.accepted_file(sequence),
             folders: Folders {
                 state: self.state.folder().to_owned(),
                 status: reports.then(|| environment.status_folder.clone()),
                 log: Some(environment.log_folder.clone()),
             },
+            handler: self.deployment.base.clone(),
+            machine: machine(),
+            events: environment.events_folder.clone().filter(|_| takes_events()),
+            stores,
         }
     }
+}
+
+/// Where the settings put certificates, each folder once.
+fn stores(settings: &Settings) -> Vec<Arc<Path>> {
+    let folders = settings.certificates.iter().map(|observed| Arc::clone(&observed.target.folder));
+    folders.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Whether the agent that runs this verb collects the events of extensions.
+fn takes_events() -> bool {
+    let features = std::env::var("AZURE_GUEST_AGENT_EXTENSION_SUPPORTED_FEATURES");
+    features.is_ok_and(|features| features.contains("\"ExtensionTelemetryPipeline\""))
 }

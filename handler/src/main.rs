@@ -4,10 +4,13 @@
 //! portal. Exit codes: 0 done, or nothing to do; 1 failed for a reason of this machine; 2 wrong usage; 3 the settings
 //! are wrong. The agent treats all but 0 alike.
 
+mod closed;
+mod command;
 mod commands;
 mod deployment;
 mod enable;
 mod failure;
+mod libexec;
 mod program;
 mod state;
 mod supervisor;

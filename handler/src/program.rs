@@ -1,19 +1,17 @@
 //! The service's program file: where it is, and whether this machine can run it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use common::text::bounded;
 
+use crate::command::output_within;
 use crate::system;
 
 /// A program that only says its version is done within this time, on a machine under load too.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How often it is looked whether it is done.
-const PAUSE: Duration = Duration::from_millis(20);
 /// How much of what a program said is quoted, in characters.
 const QUOTED: usize = 500;
 
@@ -31,23 +29,9 @@ pub(crate) fn beside(base: &Path) -> PathBuf {
 pub(crate) fn check(program: &Path) -> Result<()> {
     let name = program.display();
     system::make_executable(program).with_context(|| format!("{name}: the package is incomplete"))?;
-    let mut child = Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
+    let output = output_within(Command::new(program).arg("--version"), PATIENCE)
         .with_context(|| format!("{name} cannot be run on this machine (glibc 2.34 or later on x86-64 is needed)"))?;
-    let deadline = Instant::now() + PATIENCE;
-    while child.try_wait()?.is_none() {
-        if Instant::now() >= deadline {
-            child.kill()?;
-            child.wait()?;
-            bail!("{name} --version did not end within {} s", PATIENCE.as_secs());
-        }
-        thread::sleep(PAUSE);
-    }
-    let output = child.wait_with_output()?;
+    let Some(output) = output else { bail!("{name} --version did not end within {} s", PATIENCE.as_secs()) };
     if !output.status.success() {
         let said = bounded(String::from_utf8_lossy(&output.stderr).trim(), QUOTED);
         bail!("{name} cannot be run on this machine ({}): {said}", output.status);

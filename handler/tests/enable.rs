@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use common::system::STATE_FOLDER;
-use machine::{Ended, Machine, good, on_a_fresh_machine, with_a_small_disk, wrong};
+use machine::{Ended, Machine, good, libexec, on_a_fresh_machine, with_a_small_disk, wrong};
 
 #[test]
 fn starts_the_service_once_and_leaves_it_and_its_status_alone_after_that() {
@@ -339,7 +339,7 @@ fn a_newer_version_takes_over_from_a_running_one() {
         let new = machine.unpack("1.0.1");
         new.write_settings(0, &good(60));
         new.succeed("enable", "0");
-        assert_eq!(machine.service().unwrap().program, new.base.join("akvvm_service"));
+        assert_eq!(machine.service().unwrap().program, libexec("1.0.1"));
         new.is_reported_by_the_service(0);
     });
 }

@@ -6,6 +6,7 @@
 mod machine;
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use common::instance::{Holder, InstanceLock};
 use common::system::STATE_FOLDER;
-use machine::{Ended, Handler, Machine, copy_program, good, on_a_fresh_machine, wrong};
+use machine::{Ended, Handler, Machine, copy_program, good, libexec, on_a_fresh_machine, wrong};
 
 /// What the agent runs in an update, up to the old version's uninstall.
 fn replace(old: &Handler<'_>, new: &Handler<'_>, number: &str) {
@@ -67,6 +68,51 @@ fn install_refuses_a_machine_that_cannot_run_the_service() {
         fails_with("Exec format error");
         fs::remove_file(handler.base.join("akvvm_service")).unwrap();
         fails_with("incomplete");
+    });
+}
+
+#[test]
+fn install_and_enable_refuse_beside_the_closed_extension_and_go_on_when_it_is_gone() {
+    on_a_fresh_machine(|machine| {
+        let handler = machine.unpack("1.0.0");
+        handler.write_settings(0, &good(60));
+        let closed = handler.base.with_file_name("Microsoft.Azure.KeyVault.KeyVaultForLinux-3.5.3041.185");
+        fs::create_dir_all(closed.join("bin")).unwrap();
+        fs::write(closed.join("bin/akvvm_service"), "").unwrap();
+        let manifest = r#"[{"version": 1.0, "handlerManifest": {"enableCommand": "bin/extension enable"}}]"#;
+        fs::write(closed.join("HandlerManifest.json"), manifest).unwrap();
+        for verb in ["install", "enable"] {
+            let ended = handler.run(verb, "0");
+            assert_eq!(ended.code, 1, "{}", ended.said);
+            let (level, message) = handler.status(0);
+            assert_eq!(level, "error");
+            assert!(message.contains("3.5.3041.185") && message.contains("az vm extension delete"), "{message}");
+        }
+        assert!(machine.service().is_none());
+        fs::remove_dir_all(&closed).unwrap();
+        handler.succeed("install", "0");
+        handler.succeed("enable", "0");
+        handler.is_reported_by_the_service(0);
+    });
+}
+
+#[test]
+fn the_program_that_runs_is_a_copy_that_follows_the_package_and_goes_with_it() {
+    on_a_fresh_machine(|machine| {
+        let handler = enabled(machine, "1.0.0");
+        let first = machine.process();
+        assert_eq!(machine.service().unwrap().program, libexec("1.0.0"));
+        handler.succeed("enable", "0");
+        assert_eq!(machine.process(), first, "the same content");
+        let original = handler.base.join("akvvm_service");
+        let mut changed = fs::OpenOptions::new().append(true).open(&original).unwrap();
+        changed.write_all(b"another build").unwrap();
+        drop(changed);
+        handler.succeed("enable", "0");
+        assert_ne!(machine.process(), first);
+        assert_eq!(fs::read(libexec("1.0.0")).unwrap(), fs::read(&original).unwrap());
+        handler.succeed("uninstall", "0");
+        assert!(!Path::new("/opt/akvvm").exists());
     });
 }
 
@@ -172,7 +218,7 @@ fn an_update_keeps_the_settings_for_a_new_version_that_is_given_wrong_ones() {
         new.succeed("install", "1");
         assert!(machine.service().is_none());
         assert_eq!(new.run("enable", "1").code, 3);
-        assert_eq!(machine.service().unwrap().program, new.base.join("akvvm_service"));
+        assert_eq!(machine.service().unwrap().program, libexec("1.0.1"));
         assert_eq!(machine.service().unwrap().settings, Path::new(STATE_FOLDER).join("accepted/0.settings"));
         assert_eq!(new.status(1).0, "error");
     });
@@ -252,7 +298,7 @@ fn a_downgrade_keeps_the_settings_although_the_version_that_goes_announces_it() 
         fs::remove_dir_all(&high.base).unwrap();
         low.succeed("install", "0");
         assert_eq!(low.run("enable", "0").code, 3);
-        assert_eq!(machine.service().unwrap().program, low.base.join("akvvm_service"));
+        assert_eq!(machine.service().unwrap().program, libexec("1.0.0"));
     });
 }
 

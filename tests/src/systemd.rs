@@ -54,7 +54,7 @@ mount -t tmpfs -o mode=755,nosuid,nodev run /run
 mount -t tmpfs -o mode=1777,nosuid,nodev tmp /tmp
 exec env -i container=story PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
   setpriv --bounding-set=-sys_module,-sys_time,-sys_rawio,-syslog \
-  /lib/systemd/systemd --log-target=console --show-status=0
+  /lib/systemd/systemd --show-status=0
 "#;
 
 /// A machine that systemd runs. Dropping it ends everything on it at once, as a power cut does.

@@ -83,6 +83,10 @@ impl World {
             };
             removed.with_context(|| format!("{}: cannot remove it", leftover.display()))?;
         }
+        // This machine's own systemd would be told to start services.
+        if Path::new("/run/systemd").exists() {
+            world.tmpfs(Path::new("/run/systemd"), "mode=0755")?;
+        }
         world.tmpfs(Path::new("/var/lib/waagent"), "mode=0700")?;
         world.tmpfs(Path::new("/var/log/azure"), "mode=0755")?;
         fs::write("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")?;

@@ -1,18 +1,360 @@
-//! The service as a unit of a real systemd.
+//! The service as a unit of a real systemd, from the first deployment to the last trace of it.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use serde_json::{Value, json};
+use tests::agent::{Goal, Outcome};
+use tests::handler_story::{Extension, PATIENCE, observed, package_of_version};
+use tests::story::{observing, wait_for};
 use tests::systemd::Systemd;
-use tests::world::World;
+
+const UNIT: &str = "akvvm_service";
+const STORE: &str = "/srv/certs";
+const LINK: &str = "/srv/certs/contoso.web";
+
+/// A machine that systemd runs, with a certificate `web` in its vault, on which nothing is deployed yet.
+struct Machine {
+    // Ends first: the extension's world is beneath it.
+    systemd: Systemd,
+    extension: Extension,
+}
+
+impl Machine {
+    fn begin() -> Self {
+        let mut extension = Extension::begin().unwrap();
+        extension.story.put("web").unwrap();
+        let systemd = Systemd::boot(extension.story.world()).unwrap();
+        extension.agent.enter(&systemd);
+        Self { systemd, extension }
+    }
+
+    /// The same with the extension on it, and its first pass done.
+    fn deployed() -> Self {
+        let mut machine = Self::begin();
+        well(&machine.extension.deploy(0, &settings(&[STORE])).unwrap());
+        machine.succeeds();
+        machine
+    }
+
+    fn succeeds(&self) {
+        self.extension
+            .agent
+            .wait_for("success", PATIENCE)
+            .unwrap_or_else(|error| panic!("{error:#}\n{}", self.journal()));
+    }
+
+    fn property(&self, name: &str) -> String {
+        self.systemd.property(UNIT, name).unwrap()
+    }
+
+    fn journal(&self) -> String {
+        self.systemd.run("journalctl", &["--no-pager", "--unit", UNIT]).unwrap()
+    }
+
+    /// Runs a program where the service is: with its view of the files.
+    fn in_the_sandbox(&self, command: &[&str]) -> Option<i32> {
+        let target = format!("--target={}", self.property("MainPID"));
+        let mut words = vec![target.as_str(), "--mount", "--"];
+        words.extend(command);
+        self.systemd.command("nsenter").args(words).output().unwrap().status.code()
+    }
+
+    fn reboot(self) -> Self {
+        let Self { systemd, mut extension } = self;
+        systemd.power_off().unwrap();
+        let systemd = Systemd::boot(extension.story.world()).unwrap();
+        extension.agent.enter(&systemd);
+        Self { systemd, extension }
+    }
+}
+
+/// Settings with the certificate `web` in each of these folders.
+fn settings(stores: &[&str]) -> Value {
+    let certificates: Vec<Value> = stores.iter().map(|store| observed("web", store, &json!({}))).collect();
+    let mut settings = observing(&certificates);
+    settings["secretsManagementSettings"]["requireInitialSync"] = json!(true);
+    settings
+}
+
+fn well(outcome: &Outcome) {
+    assert!(outcome.ready() && outcome.runs.iter().all(|run| run.exit == Some(0)), "{outcome:#?}");
+}
+
+/// Everything of the extension below these folders.
+fn traces() -> Vec<PathBuf> {
+    let mut pending: Vec<PathBuf> = ["/etc", "/opt", "/var/lib"].iter().map(PathBuf::from).collect();
+    let mut found = Vec::new();
+    while let Some(folder) = pending.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.file_name().unwrap().to_string_lossy().contains("akvvm") {
+                found.push(path.clone());
+            }
+            if path.is_dir() && !path.is_symlink() {
+                pending.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// Looks at the link without a pause while `story` goes on: it must lead to a whole certificate at every moment.
+fn never_without_a_certificate(story: impl FnOnce()) {
+    let over = Arc::new(AtomicBool::new(false));
+    let watching = Arc::clone(&over);
+    let watcher = thread::spawn(move || {
+        while !watching.load(Ordering::Relaxed) {
+            let text = fs::read_to_string(LINK).unwrap();
+            assert!(text.contains("END PRIVATE KEY") && text.contains("END CERTIFICATE"), "{text}");
+        }
+    });
+    story();
+    over.store(true, Ordering::Relaxed);
+    watcher.join().unwrap();
+}
 
 #[test]
-fn a_private_machine_boots_starts_units_at_boot_and_powers_off() {
-    let world = World::enter().unwrap();
-    let systemd = Systemd::boot(&world).unwrap();
+fn a_private_machine_starts_what_is_enabled_and_nothing_of_the_real_one() {
+    let extension = Extension::begin().unwrap();
+    let systemd = Systemd::boot(extension.story.world()).unwrap();
     let unit = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n";
-    std::fs::write("/etc/systemd/system/sleeper.service", unit).unwrap();
+    fs::write("/etc/systemd/system/sleeper.service", unit).unwrap();
     systemd.run("systemctl", &["enable", "--now", "sleeper"]).unwrap();
     assert_eq!(systemd.property("sleeper", "ActiveState").unwrap(), "active");
     systemd.power_off().unwrap();
-    let systemd = Systemd::boot(&world).unwrap();
+    let systemd = Systemd::boot(extension.story.world()).unwrap();
     assert_eq!(systemd.property("sleeper", "ActiveState").unwrap(), "active");
+}
+
+#[test]
+fn the_unit_lives_through_everything_that_the_agent_asks_for() {
+    let mut machine = Machine::deployed();
+    assert_eq!(machine.property("Description"), "Key Vault VM Extension");
+    assert_eq!(machine.property("ActiveState"), "active");
+    assert!(machine.property("StatusText").starts_with("1 of 1 certificates"), "{}", machine.property("StatusText"));
+    assert_eq!(machine.property("UnitFileState"), "enabled");
+    let first = machine.extension.service().unwrap();
+
+    well(&machine.extension.agent.again().unwrap());
+    assert_eq!(machine.extension.service().unwrap(), first, "nothing changed, so it goes on");
+
+    let requests = machine.extension.story.azure.requests().len();
+    machine.systemd.run("systemctl", &["reload", UNIT]).unwrap();
+    wait_for(PATIENCE, "poll", || (machine.extension.story.azure.requests().len() > requests).then_some(())).unwrap();
+    assert_eq!(machine.extension.service().unwrap(), first);
+
+    well(&machine.extension.deploy(1, &settings(&[STORE, "/srv/more"])).unwrap());
+    machine.succeeds();
+    let second = machine.extension.service().unwrap();
+    assert!(second != first && Path::new("/srv/more/contoso.web").exists());
+
+    let machine = machine.reboot();
+    assert_eq!(machine.property("ActiveState"), "active", "it starts without being asked");
+    let third = machine.extension.service().unwrap();
+    let mut machine = machine;
+    well(&machine.extension.agent.again().unwrap());
+    assert_eq!(machine.extension.service().unwrap(), third);
+
+    machine.extension.agent.disable().unwrap();
+    assert_eq!(
+        (machine.property("ActiveState"), machine.property("UnitFileState")),
+        ("inactive".into(), "disabled".into())
+    );
+    assert_eq!(machine.extension.services().unwrap(), [0; 0]);
+    well(&machine.extension.agent.again().unwrap());
+    machine.succeeds();
+
+    machine.extension.agent.uninstall().unwrap();
+    assert_eq!(machine.extension.services().unwrap(), [0; 0]);
+    assert_eq!(machine.property("LoadState"), "not-found");
+    assert_eq!(traces(), Vec::<PathBuf>::new());
+    assert!(fs::read_to_string(LINK).unwrap().ends_with("PRIVATE KEY-----\n"), "certificates stay");
+}
+
+#[test]
+fn a_service_that_is_killed_comes_back_and_is_never_green_meanwhile() {
+    let machine = Machine::deployed();
+    let first = machine.extension.service().unwrap();
+    machine.systemd.run("systemctl", &["kill", "--signal=KILL", UNIT]).unwrap();
+    let status = machine.extension.agent.wait_for("error", PATIENCE).unwrap();
+    assert!(status.message.as_deref().unwrap_or_default().contains("KILL"), "{status:#?}");
+    machine.succeeds();
+    assert_ne!(machine.extension.service().unwrap(), first);
+}
+
+#[test]
+fn the_service_may_do_little_and_write_only_where_its_certificates_are() {
+    let odd = "/srv/a b%n $HOME;'x\"größe";
+    let mut machine = Machine::begin();
+    for (account, id) in [("app1", 61_001), ("app2", 61_002)] {
+        machine.extension.story.world().add_user(account, id).unwrap();
+    }
+    let readers = json!({"owner": "app1", "mode": "0440", "acls": [{"user": "app2"}]});
+    let mut settings = settings(&[STORE, odd]);
+    settings["secretsManagementSettings"]["observedCertificates"][1] = observed("web", odd, &readers);
+    well(&machine.extension.deploy(0, &settings).unwrap());
+    machine.succeeds();
+    let file = Path::new(odd).join("contoso.web");
+    assert_eq!(fs::metadata(&file).unwrap().uid(), 61_001);
+    for account in ["app1", "app2"] {
+        assert!(machine.extension.can_read(account, &file).unwrap(), "{account}");
+    }
+
+    let report = machine.systemd.run("systemd-analyze", &["security", "--no-pager", "--threshold=26", UNIT]).unwrap();
+    assert!(report.contains("exposure level"), "{report}");
+    let capabilities = machine.property("CapabilityBoundingSet");
+    assert!(capabilities.split_whitespace().count() <= 4, "{capabilities}");
+
+    for (command, code) in [
+        (vec!["touch", "/srv/certs/x", "/var/lib/akvvm/x"], 0),
+        (vec!["touch", &format!("{odd}/x")], 0),
+        (vec!["touch", "/srv/x"], 1),
+        (vec!["touch", "/etc/x"], 1),
+        (vec!["touch", "/run/x"], 1),
+        (vec!["test", "-S", "/run/systemd/notify"], 0),
+        (vec!["test", "-S", "/run/systemd/journal/stdout"], 0),
+        (vec!["test", "-e", "/run/dbus"], 1),
+        (vec!["test", "-e", "/run/systemd/private"], 1),
+    ] {
+        assert_eq!(machine.in_the_sandbox(&command), Some(code), "{command:?}");
+    }
+    let journal = machine.systemd.run("journalctl", &["--no-pager", "--output=cat", "_PID=1"]).unwrap();
+    for line in journal.lines().filter(|line| line.contains("akvvm_service")) {
+        let is_known =
+            line.contains("WantsMountsFor") || line.contains("RestartSteps") || line.contains("RestartMaxDelay");
+        assert!(is_known || !line.contains("ignoring"), "{line}");
+    }
+}
+
+#[test]
+fn a_drop_in_that_cannot_be_written_is_said_and_stops_nothing() {
+    let mut machine = Machine::begin();
+    fs::create_dir_all("/etc/systemd/system").unwrap();
+    fs::write("/etc/systemd/system/akvvm_service.service.d", "in the way").unwrap();
+    well(&machine.extension.deploy(0, &settings(&[STORE])).unwrap());
+    machine.succeeds();
+    assert_eq!(machine.property("ProtectSystem"), "yes");
+    let log = fs::read_to_string(machine.extension.agent.log_folder().unwrap().join("akvvm_handler.log")).unwrap();
+    assert!(log.contains("akvvm_service.service.d") && log.contains("may write everywhere"), "{log}");
+}
+
+#[test]
+fn the_proxy_for_vaults_is_read_when_the_service_is_restarted() {
+    let machine = Machine::deployed();
+    let variables = || {
+        let environment = fs::read(format!("/proc/{}/environ", machine.extension.service().unwrap())).unwrap();
+        String::from_utf8(environment).unwrap().contains("HTTPS_PROXY=http://127.0.0.1:9\0")
+    };
+    assert!(!variables());
+    fs::write("/etc/default/akvvm_service", "HTTPS_PROXY=http://127.0.0.1:9\n").unwrap();
+    machine.systemd.run("systemctl", &["restart", UNIT]).unwrap();
+    assert!(variables());
+}
+
+#[test]
+fn an_instance_that_was_started_without_systemd_is_replaced() {
+    let mut machine = Machine::begin();
+    well(&machine.extension.deploy(0, &settings(&[STORE])).unwrap());
+    machine.succeeds();
+    machine.extension.agent.disable().unwrap();
+    // As the handler starts it where it finds no systemd.
+    let folder = machine.extension.agent.folder().unwrap();
+    let handler = folder.join("akvvm_handler").to_string_lossy().into_owned();
+    let hidden = "mount -t tmpfs tmpfs /run/systemd && exec \"$0\" enable";
+    let words = ["--mount", "env", "ConfigSequenceNumber=0", "sh", "-c", hidden, &handler];
+    machine.systemd.run("unshare", &words).unwrap();
+    assert_eq!(machine.property("ActiveState"), "inactive");
+    let detached = machine.extension.service().unwrap();
+
+    well(&machine.extension.agent.again().unwrap());
+    assert_eq!(machine.property("ActiveState"), "active");
+    assert_ne!(machine.extension.service().unwrap(), detached);
+    machine.succeeds();
+}
+
+#[test]
+fn an_update_and_a_way_back_leave_one_version_and_never_break_the_link() {
+    let mut machine = Machine::deployed();
+    let newer = package_of_version("1.0.1", machine.extension.story.folder()).unwrap();
+    let older = machine.extension.package.clone();
+    for (package, version) in [(newer, "1.0.1"), (older, "1.0.0")] {
+        never_without_a_certificate(|| {
+            let outcome = machine.extension.agent.apply(&Goal::new(&package, 0, settings(&[STORE]))).unwrap();
+            well(&outcome);
+            machine.succeeds();
+        });
+        let start = machine.property("ExecStart");
+        assert!(start.contains(&format!("/opt/akvvm/{version}/libexec/akvvm_service")), "{start}");
+        let versions: Vec<_> = fs::read_dir("/opt/akvvm").unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(versions, [version]);
+        assert_eq!(machine.extension.services().unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn beside_a_service_of_the_same_name_nothing_is_done_until_it_is_gone() {
+    let mut machine = Machine::begin();
+    fs::create_dir_all("/opt/closed").unwrap();
+    fs::write("/opt/closed/akvvm_service", "#!/bin/sh\nexec sleep 1000\n").unwrap();
+    machine.extension.run("chmod", &["755", "/opt/closed/akvvm_service"]).unwrap();
+    let unit = "[Service]\nExecStart=/opt/closed/akvvm_service\n[Install]\nWantedBy=multi-user.target\n";
+    fs::write("/etc/systemd/system/akvvm_service.service", unit).unwrap();
+    machine.systemd.run("systemctl", &["enable", "--now", UNIT]).unwrap();
+    let other = machine.property("MainPID");
+
+    let outcome = machine.extension.deploy(0, &settings(&[STORE])).unwrap();
+    assert!(!outcome.ready());
+    let status = machine.extension.agent.status().unwrap();
+    assert_eq!(status.status.as_deref(), Some("error"), "{status:#?}");
+    assert!(status.message.unwrap().contains("az vm extension delete"));
+    assert_eq!(machine.property("MainPID"), other, "what is not ours goes on");
+
+    // It was removed, but its unit was forgotten, and its process runs on.
+    fs::remove_dir_all("/opt/closed").unwrap();
+    well(&machine.extension.agent.again().unwrap());
+    machine.succeeds();
+    assert!(machine.property("ExecStart").contains("/opt/akvvm/"));
+    assert_ne!(machine.property("MainPID"), other);
+}
+
+#[test]
+fn what_earlier_releases_left_is_taken_over_without_a_gap() {
+    // Release 2.x: a link to <vault>.<certificate>.<version>.<from>.<to>.PEM. Release 3.x: no suffix. Of both there are
+    // absolute links and relative ones; all belongs to root alone.
+    for suffix in [".1700000000.1900000000.PEM", ""] {
+        for is_absolute in [true, false] {
+            // A world for each, which belongs to its thread.
+            thread::spawn(move || taken_over(suffix, is_absolute)).join().unwrap();
+        }
+    }
+}
+
+fn taken_over(suffix: &str, is_absolute: bool) {
+    let mut machine = Machine::begin();
+    let (issued, version) = machine.extension.story.put("web").unwrap();
+    let old = "0123456789abcdef0123456789abcdef";
+    fs::create_dir(STORE).unwrap();
+    fs::set_permissions(STORE, fs::Permissions::from_mode(0o700)).unwrap();
+    for left in [old, version.as_str()] {
+        let name = format!("contoso.web.{left}{suffix}");
+        let file = Path::new(STORE).join(&name);
+        fs::write(&file, issued.pem().unwrap().value).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let _ = fs::remove_file(LINK);
+        symlink(if is_absolute { file } else { name.into() }, LINK).unwrap();
+    }
+    never_without_a_certificate(|| {
+        well(&machine.extension.deploy(0, &settings(&[STORE])).unwrap());
+        machine.succeeds();
+    });
+    // A link to this very version and name may stay as it is.
+    let now = fs::read_link(LINK).unwrap();
+    assert_eq!(now.file_name().unwrap().to_string_lossy(), format!("contoso.web.{version}"));
+    assert!(Path::new(STORE).join(format!("contoso.web.{old}{suffix}")).exists(), "older files stay");
 }

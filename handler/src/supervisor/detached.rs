@@ -3,7 +3,7 @@
 //! It takes nothing of the agent with it: no terminal, no open file, no working directory, and of the environment only
 //! what says where programs are and which language is spoken. What root wrote to `/etc/default/akvvm_service` is added.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
@@ -21,10 +21,8 @@ use rustix::fs::Mode;
 use rustix::process::{Signal, setsid, umask};
 
 use super::process::Process;
-use super::{Launch, environment_file, running};
+use super::{ENVIRONMENT_FILE, Launch, environment_file, running};
 
-/// Proxy and trust store for the service, as systemd reads it too.
-const ENVIRONMENT_FILE: &str = "/etc/default/akvvm_service";
 /// Where programs are when the agent did not say.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// A new service holds its lock within this time, also on a machine that is just booting; the agent waits five minutes.
@@ -120,13 +118,8 @@ pub(crate) fn poll_now(holder: &Holder) -> Result<()> {
 }
 
 fn command(launch: &Launch, log: Option<&Log>) -> Result<Command> {
-    let folders = &launch.folders;
     let mut command = Command::new(&launch.program);
-    command.arg("run").arg(&launch.settings).arg("--state-folder").arg(&folders.state);
-    for (option, folder) in [("--status-folder", &folders.status), ("--log-folder", &folders.log)] {
-        command.args(folder.iter().flat_map(|folder| [OsStr::new(option), folder.as_os_str()]));
-    }
-    command.env_clear().envs(environment()).current_dir("/");
+    command.args(launch.run()).env_clear().envs(environment()).current_dir("/");
     let errors = log.map(|log| log.file.try_clone()).transpose()?.map_or_else(Stdio::null, Stdio::from);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
     let leave = || {

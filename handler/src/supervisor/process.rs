@@ -1,7 +1,9 @@
 //! A process that is named by a descriptor: a signal can never reach another one that was given the same number.
 
+use std::fs;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 #[derive(Debug)]
 pub(crate) struct Process {
     descriptor: OwnedFd,
+    number: u32,
 }
 
 impl Process {
@@ -30,7 +33,7 @@ impl Process {
             Err(Errno::SRCH) => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("process {}", holder.pid)),
         };
-        let program = match std::fs::read_link(format!("/proc/{}/exe", holder.pid)) {
+        let program = match fs::read_link(format!("/proc/{}/exe", holder.pid)) {
             Ok(program) => program,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("process {}", holder.pid)),
@@ -40,7 +43,14 @@ impl Process {
         if Path::new(program.trim_end_matches(" (deleted)")) != holder.program {
             bail!("process {} is not {} but {program}", holder.pid, holder.program.display());
         }
-        Ok(Some(Self { descriptor }))
+        Ok(Some(Self { descriptor, number: holder.pid }))
+    }
+
+    /// Whether it runs the file that `program` names now, and not one that had this name before.
+    pub(crate) fn runs(&self, program: &Path) -> bool {
+        let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+        let running = identity(Path::new(&format!("/proc/{}/exe", self.number)));
+        running.is_some() && running == identity(program)
     }
 
     /// Sends `signal`, unless it has ended.

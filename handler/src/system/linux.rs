@@ -4,9 +4,13 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
 use rustix::fs::Mode;
 use rustix::process::umask;
+
+use crate::command::output_within;
 
 /// The service's file name.
 pub(crate) const PROGRAM: &str = "akvvm_service";
@@ -26,4 +30,15 @@ pub(crate) fn make_executable(path: &Path) -> io::Result<()> {
         fs::set_permissions(path, fs::Permissions::from_mode(mode | 0o100))?;
     }
     Ok(())
+}
+
+/// Gives files and folders the labels that SELinux's policy has for their places, where SELinux is. Best effort: a policy
+/// that minds says so in the audit log.
+pub(crate) fn restore_labels(paths: &[&Path]) {
+    if Path::new("/sys/fs/selinux/enforce").exists() {
+        match output_within(Command::new("restorecon").arg("-R").args(paths), Duration::from_secs(60)) {
+            Ok(Some(output)) if output.status.success() => {}
+            outcome => log::warn!("restorecon -R {paths:?}: {outcome:?}"),
+        }
+    }
 }

@@ -4,4 +4,4 @@
 mod linux;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{PROGRAM, be_private, make_executable};
+pub(crate) use linux::{PROGRAM, be_private, make_executable, restore_labels};

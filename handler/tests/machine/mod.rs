@@ -1,4 +1,4 @@
-//! A machine of its own for each story: private `/var/lib` and `/etc/default` in a mount namespace, and handlers that are
+//! A machine of its own for each story: private `/var/lib`, `/opt` and `/etc` and no systemd in a mount namespace, and handlers that are
 //! unpacked and called as the guest agent does. Needs root.
 
 #![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -33,7 +33,11 @@ fn isolate() -> rustix::io::Result<()> {
     // SAFETY: only file system calls depend on this thread's mounts; no descriptor table is unshared.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
-    for folder in ["/var/lib", "/etc/default"] {
+    // Who hides the machine's own systemd hides its units too.
+    for folder in ["/var/lib", "/opt", "/run", "/etc/default", "/etc/systemd"].map(Path::new) {
+        if !folder.exists() {
+            continue;
+        }
         mount("tmpfs", folder, "tmpfs", MountFlags::empty(), None)?;
     }
     Ok(())
@@ -178,6 +182,11 @@ impl Handler<'_> {
             self.status_file(number).exists() && self.status(number).1.contains(&wanted)
         });
     }
+}
+
+/// The program that runs of this version.
+pub(crate) fn libexec(version: &str) -> PathBuf {
+    Path::new("/opt/akvvm").join(version).join("libexec/akvvm_service")
 }
 
 /// Copies a program without ever having it open for writing in this process: another story's child, just forked, would

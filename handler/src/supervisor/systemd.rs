@@ -1,0 +1,168 @@
+//! Linux with systemd: the service is a unit, which outlives the agent, starts at boot and is started again when it ends.
+//!
+//! `systemctl` is asked, not the bus: it works without one, and on every version of systemd.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use common::files;
+use common::instance::Holder;
+use common::system::read_trusted;
+use common::text::bounded;
+
+use super::{ENVIRONMENT_FILE, Launch, Started, running, unit};
+use crate::command::output_within;
+use crate::system;
+
+/// The unit, as operators know it.
+const UNIT: &str = "akvvm_service.service";
+/// The unit's file.
+const FILE: &str = "/etc/systemd/system/akvvm_service.service";
+/// Where other units of its name could be.
+const FOLDERS: [&str; 4] =
+    ["/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
+/// The folder of its drop-ins, where an administrator's may lie too.
+const DROP_INS: &str = "/etc/systemd/system/akvvm_service.service.d";
+/// The drop-in that the settings make.
+const STORES: &str = "/etc/systemd/system/akvvm_service.service.d/10-stores.conf";
+/// A new service is ready within this time, also on a machine that is just booting; the agent waits five minutes.
+const START: Duration = Duration::from_secs(60);
+/// What systemd does without waiting for a service is done within this time.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How much of what the service said last is quoted, in characters.
+const QUOTED: usize = 800;
+
+/// Whether systemd manages this machine.
+pub(super) fn is_here() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
+/// Whether the unit is what `launch` would make it, and `holder` is its process.
+pub(super) fn is_current(launch: &Launch, holder: &Holder) -> bool {
+    let is = |file: &str, text: String| fs::read_to_string(file).is_ok_and(|found| found == text);
+    is(FILE, unit::service(launch, environment()))
+        && is(STORES, unit::stores(launch))
+        && property("MainPID").is_ok_and(|process| process == holder.pid.to_string())
+}
+
+/// Writes the unit, enables it and starts it.
+pub(super) fn start(launch: &Launch) -> Result<Started> {
+    write(FILE, &unit::service(launch, environment()))?;
+    if let Err(error) = confine(launch) {
+        log::error!("{error:#}; the service is started all the same, but may write everywhere");
+    }
+    system::restore_labels(&[Path::new(FILE), Path::new(DROP_INS)]);
+    systemctl(&["daemon-reload"])?;
+    systemctl(&["enable", "--quiet", UNIT])?;
+    // It may be waiting for its next try after an end of its own.
+    systemctl(&["reset-failed", UNIT])?;
+    // Not `start`: the process of another unit of this name, whose file is gone, would pass for ours.
+    match output_within(Command::new("systemctl").args(["restart", UNIT]), START)? {
+        Some(output) if output.status.success() => {}
+        Some(_) => bail!("the service did not start: {}", last_words()),
+        None if property("ActiveState")? == "inactive" => return Ok(Started::AtItsTurn),
+        None => bail!("the service was not ready within {} s: {}", START.as_secs(), last_words()),
+    }
+    let process = property("MainPID")?;
+    match running(&launch.folders.state)? {
+        Some(holder) if holder.pid.to_string() == process => Ok(Started::Process(holder.pid)),
+        Some(other) => bail!("process {} ({}) holds the service's lock", other.pid, other.program.display()),
+        None => bail!("the service ended as soon as it was started: {}", last_words()),
+    }
+}
+
+/// A unit of the service's name that is not ours and has a program, by its file.
+pub(super) fn foreign() -> Option<PathBuf> {
+    let files = FOLDERS.map(|folder| Path::new(folder).join(UNIT)).into_iter();
+    let is_foreign =
+        |text: String| !unit::is_ours(&text) && unit::program(&text).is_some_and(|program| Path::new(program).exists());
+    files.into_iter().find(|file| fs::read_to_string(file).is_ok_and(is_foreign))
+}
+
+/// Stops the unit, if it is ours, and takes it out of the boot.
+pub(super) fn stop() -> Result<()> {
+    if is_here() && text().is_some_and(|text| unit::is_ours(&text)) {
+        systemctl(&["disable", "--quiet", "--now", UNIT])?;
+    }
+    Ok(())
+}
+
+/// Removes the unit of `program`, which is stopped.
+pub(super) fn forget(program: &Path) -> Result<()> {
+    if !text().is_some_and(|text| unit::runs(&text, program)) {
+        return Ok(());
+    }
+    for file in [STORES, FILE] {
+        match fs::remove_file(file) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).with_context(|| file.to_owned()),
+            _ => {}
+        }
+    }
+    // What an administrator added stays.
+    let _ = fs::remove_dir(DROP_INS);
+    if is_here() {
+        systemctl(&["daemon-reload"])?;
+        // A unit that failed is remembered after its file is gone.
+        let _ = systemctl(&["reset-failed", UNIT]);
+    }
+    Ok(())
+}
+
+fn text() -> Option<String> {
+    fs::read_to_string(FILE).ok()
+}
+
+/// The file with proxy and trust store, unless somebody else than root may write it.
+fn environment() -> Option<&'static str> {
+    match read_trusted(Path::new(ENVIRONMENT_FILE)) {
+        Ok(_) => Some(ENVIRONMENT_FILE),
+        Err(error) => {
+            log::error!("{ENVIRONMENT_FILE}: {error}; the service is started without it");
+            None
+        }
+    }
+}
+
+/// Writes the drop-in.
+fn confine(launch: &Launch) -> Result<()> {
+    fs::create_dir_all(DROP_INS).context(DROP_INS)?;
+    write(STORES, &unit::stores(launch))
+}
+
+/// Writes a file that others may read, as systemd wants it.
+fn write(file: &str, text: &str) -> Result<()> {
+    files::replace(Path::new(file), text.as_bytes(), 0o600)?;
+    fs::set_permissions(file, fs::Permissions::from_mode(0o644)).with_context(|| file.to_owned())
+}
+
+/// A property of the unit.
+fn property(name: &str) -> Result<String> {
+    systemctl(&["show", "--property", name, "--value", UNIT])
+}
+
+/// Why the unit does not run, and the last lines of its journal, in one.
+fn last_words() -> String {
+    let result = property("Result").unwrap_or_default();
+    let journal = ["--unit", UNIT, "--lines", "5", "--output", "cat", "--no-pager"];
+    let said = output_within(Command::new("journalctl").args(journal), PATIENCE).ok().flatten();
+    let said = said.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    format!("{result}: {}", bounded(&lines.join("; "), QUOTED))
+}
+
+fn systemctl(arguments: &[&str]) -> Result<String> {
+    let call = format!("systemctl {}", arguments.join(" "));
+    let output = output_within(Command::new("systemctl").args(arguments), PATIENCE).with_context(|| call.clone())?;
+    let Some(Output { status, stdout, stderr }) = output else {
+        bail!("{call} did not end within {} s", PATIENCE.as_secs());
+    };
+    if !status.success() {
+        bail!("{call}: {status}: {}", bounded(String::from_utf8_lossy(&stderr).trim(), QUOTED));
+    }
+    Ok(String::from_utf8_lossy(&stdout).trim().to_owned())
+}

@@ -1,0 +1,261 @@
+//! The text of the service's unit (systemd.service(5), systemd.exec(5)) and of its drop-in. Writes nothing.
+//!
+//! A key that an older systemd does not know is a line in the journal and nothing else: `RestartSteps=` needs 254, and
+//! `WantsMountsFor=` 256.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use super::Launch;
+
+/// What the unit begins with, and by which it is known again.
+const MARK: &str = "# Written by akvvm_handler at each enable. Own changes: systemctl edit akvvm_service\n";
+/// What the service reaches of `/run`: its manager and the journal, not the bus; and those who answer for names. What is
+/// missing is passed over.
+const RUN: [&str; 13] = [
+    "/run/systemd/notify",
+    "/run/systemd/journal",
+    "/run/systemd/userdb",
+    "/run/systemd/resolve",
+    "/run/resolvconf",
+    "/run/NetworkManager",
+    "/run/netconfig",
+    "/run/connman",
+    "/run/nscd",
+    "/run/nslcd",
+    "/run/samba/winbindd",
+    "/run/himmelblaud",
+    "/run/sssd",
+];
+
+/// What does not depend on the launch. Not here on purpose: `PrivateTmp=`, `PrivateUsers=` and `ProtectHome=yes` would hide
+/// stores and accounts. One processor, 64 tasks and 256 MiB are several times what a thousand certificates take.
+const SANDBOX: &str = "\
+ProtectSystem=yes
+ProtectHome=read-only
+TemporaryFileSystem=/run:ro
+PrivateDevices=yes
+PrivateMounts=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+ProtectProc=invisible
+ProcSubset=pid
+NoNewPrivileges=yes
+CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_CHOWN
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallFilter=@chown
+SystemCallErrorNumber=EPERM
+KeyringMode=private
+RemoveIPC=yes
+UMask=0077
+LimitCORE=0
+LimitNOFILE=8192
+TasksMax=64
+MemoryMax=256M
+MemorySwapMax=0
+CPUQuota=100%
+CPUWeight=20
+";
+
+/// Whether a unit's text is one of ours, of any version.
+pub(super) fn is_ours(text: &str) -> bool {
+    text.starts_with(MARK)
+}
+
+/// Whether a unit's text is ours and runs this very program.
+pub(super) fn runs(text: &str, program: &Path) -> bool {
+    is_ours(text) && text.lines().any(|line| line.starts_with(&format!("ExecStart={} ", argument(program))))
+}
+
+/// The program that a unit of any kind runs.
+pub(super) fn program(text: &str) -> Option<&str> {
+    let command =
+        text.lines().find_map(|line| line.trim().strip_prefix("ExecStart")?.trim_start().strip_prefix('='))?;
+    let word = command.trim_start_matches(|c: char| c.is_whitespace() || "-@:+!|\"'".contains(c));
+    Some(word.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).next().unwrap_or_default())
+}
+
+/// The unit. `environment` is the file with proxy and trust store, where it may be trusted.
+pub(super) fn service(launch: &Launch, environment: Option<&str>) -> String {
+    let command = |words: Vec<&OsStr>| -> String {
+        let words: Vec<String> = [launch.program.as_os_str()].into_iter().chain(words).map(argument).collect();
+        words.join(" ")
+    };
+    let run = command(launch.run());
+    let prepare = command(launch.prepare());
+    let ended = launch.ended().map(|words| format!("ExecStopPost=+{}\n", command(words))).unwrap_or_default();
+    let environment = environment.map(|file| format!("EnvironmentFile=-{file}\n")).unwrap_or_default();
+    let reached = RUN.map(|path| format!("-{path}")).join(" ");
+    // A store that settings name may have to be created, and an end be reported, where the sandbox itself is the trouble:
+    // both are done outside of it.
+    format!(
+        "{MARK}
+[Unit]
+Description=Key Vault VM Extension
+Wants=network-online.target
+After=network-online.target nss-lookup.target nss-user-lookup.target remote-fs.target
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStartPre=-+{prepare}
+ExecStart={run}
+ExecReload=/bin/kill -HUP $MAINPID
+{ended}{environment}TimeoutStartSec=60
+TimeoutStopSec=20
+WatchdogSec=120
+Restart=always
+RestartSec=5
+RestartSteps=6
+RestartMaxDelaySec=300
+RestartPreventExitStatus=4
+OOMPolicy=stop
+BindReadOnlyPaths={reached}
+{SANDBOX}
+[Install]
+WantedBy=multi-user.target
+"
+    )
+}
+
+/// The drop-in: nothing may be written but what these settings need. A path that is missing does not keep the service from
+/// starting. Mounts are wanted, not required: a share that is away must not stop the certificates that lie elsewhere.
+pub(super) fn stores(launch: &Launch) -> String {
+    let stores: Vec<String> = launch.stores.iter().map(|store| path(&**store)).collect();
+    let folders = &launch.folders;
+    // Events are renamed from the log folder into one below it: two entries would be two mounts, and no rename.
+    let events =
+        launch.events.as_ref().filter(|events| folders.log.as_ref().is_none_or(|log| !events.starts_with(log)));
+    let own = [Some(&folders.state), folders.status.as_ref(), folders.log.as_ref(), events];
+    let own = own.into_iter().flatten().map(PathBuf::as_path);
+    let writable: Vec<String> = own
+        .chain(launch.stores.iter().map(AsRef::as_ref))
+        .map(|folder| path(format!("-{}", folder.display())))
+        .collect();
+    format!(
+        "{MARK}
+[Unit]
+WantsMountsFor={}
+
+[Service]
+ProtectSystem=strict
+ReadWritePaths={}
+",
+        stores.join(" "),
+        writable.join(" ")
+    )
+}
+
+/// An argument of a command, as one word: quoted, and nothing in it means anything.
+fn argument(text: impl AsRef<OsStr>) -> String {
+    path(text.as_ref().to_string_lossy().replace('$', "$$"))
+}
+
+/// A path of a list, as one word.
+fn path(text: impl AsRef<OsStr>) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.as_ref().to_string_lossy().chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '%' => quoted.push_str("%%"),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use common::folders::Folders;
+
+    use super::*;
+
+    fn launch() -> Launch {
+        let agent = Path::new("/var/lib/waagent/A b%$\"x\\y-1.0.0");
+        Launch {
+            program: "/opt/akvvm/1.0.0/libexec/akvvm_service".into(),
+            settings: "/var/lib/akvvm/accepted/3.settings".into(),
+            folders: Folders {
+                state: "/var/lib/akvvm".into(),
+                status: Some(agent.join("status")),
+                log: Some("/var/log/azure/A".into()),
+            },
+            handler: agent.to_owned(),
+            machine: Some("4a5b".into()),
+            events: Some("/var/log/azure/A/events".into()),
+            stores: ["/srv/a b", "/srv/100%", "/srv/$HOME", "/srv/größe"].map(|store| Path::new(store).into()).into(),
+        }
+    }
+
+    fn line<'a>(text: &'a str, key: &str) -> &'a str {
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        let line = lines.next().unwrap();
+        assert_eq!(lines.next(), None, "{key}");
+        line
+    }
+
+    #[test]
+    fn odd_characters_in_an_argument_stand_for_themselves() {
+        let run = r#""/opt/akvvm/1.0.0/libexec/akvvm_service" "run" "/var/lib/akvvm/accepted/3.settings" "--state-folder" "/var/lib/akvvm" "--status-folder" "/var/lib/waagent/A b%%$$\"x\\y-1.0.0/status" "--log-folder" "/var/log/azure/A" "--events-folder" "/var/log/azure/A/events" "--handler-folder" "/var/lib/waagent/A b%%$$\"x\\y-1.0.0" "--machine" "4a5b""#;
+        assert_eq!(line(&service(&launch(), None), "ExecStart"), run);
+    }
+
+    #[test]
+    fn the_service_may_write_what_its_settings_need_and_nothing_else() {
+        let text = stores(&launch());
+        let paths = r#""-/var/lib/akvvm" "-/var/lib/waagent/A b%%$\"x\\y-1.0.0/status" "-/var/log/azure/A" "-/srv/a b" "-/srv/100%%" "-/srv/$HOME" "-/srv/größe""#;
+        assert_eq!(line(&text, "ReadWritePaths"), paths);
+        assert_eq!(line(&text, "ProtectSystem"), "strict");
+        assert_eq!(line(&text, "WantsMountsFor"), r#""/srv/a b" "/srv/100%%" "/srv/$HOME" "/srv/größe""#);
+    }
+
+    #[test]
+    fn a_unit_is_known_by_its_text_and_its_program() {
+        let text = service(&launch(), Some("/etc/default/akvvm_service"));
+        assert_eq!(line(&text, "EnvironmentFile"), "-/etc/default/akvvm_service");
+        assert!(runs(&text, &launch().program));
+        assert!(is_ours(&text) && !runs(&text, Path::new("/opt/akvvm/1.0.0/libexec/akvvm")));
+        assert!(!is_ours("[Service]\nExecStart=/opt/akvvm/1.0.0/libexec/akvvm_service run"));
+    }
+
+    #[test]
+    fn the_program_of_a_unit_is_found_whoever_wrote_it() {
+        for (text, found) in [
+            (
+                "[Service]\nExecStart=/var/lib/waagent/X-2.0/akvvm_service -d\n",
+                Some("/var/lib/waagent/X-2.0/akvvm_service"),
+            ),
+            ("[Service]\n ExecStart = -\"/opt/x\" run", Some("/opt/x")),
+            ("[Service]\nExecStartPre=/bin/true\nExecStart=@/opt/y y", Some("/opt/y")),
+            ("[Unit]\nDescription=x", None),
+        ] {
+            assert_eq!(program(text), found, "{text}");
+        }
+        assert_eq!(program(&service(&launch(), None)), Some("/opt/akvvm/1.0.0/libexec/akvvm_service"));
+    }
+
+    #[test]
+    fn a_service_that_reports_nowhere_reports_no_end() {
+        let silent = Launch { folders: Folders { status: None, ..launch().folders }, ..launch() };
+        assert!(!service(&silent, None).contains("ExecStopPost"));
+        assert!(
+            line(&service(&launch(), None), "ExecStopPost")
+                .starts_with("+\"/opt/akvvm/1.0.0/libexec/akvvm_service\" \"ended\"")
+        );
+    }
+}
