@@ -32,7 +32,7 @@ pub(crate) fn run(file: &Path, json: bool) -> Result<u8> {
             Checked { valid: false, errors: cause.errors, warnings: cause.warnings, settings: None }
         }
         Err(LoadError::Read { cause, .. }) => {
-            let error = Finding { path: String::new(), message: format!("cannot be read: {cause}") };
+            let error = Finding { path: String::new(), message: cause.to_string() };
             Checked { valid: false, errors: vec![error], warnings: Vec::new(), settings: None }
         }
         Err(other) => {
@@ -76,7 +76,7 @@ fn count(n: usize, what: &str) -> String {
 
 fn understood(settings: &Settings) -> Value {
     let certificates: Vec<Value> = settings.certificates.iter().map(certificate).collect();
-    json!({
+    let mut value = json!({
         "pollingIntervalInS": settings.polling_interval.as_secs(),
         "requireInitialSync": settings.require_initial_sync,
         "identity": {
@@ -84,9 +84,14 @@ fn understood(settings: &Settings) -> Value {
             "clientId": settings.identity.selector.configured(),
         },
         "certificates": certificates,
-        "telemetryEvents": settings.logging.telemetry_events,
-        "collector": settings.logging.collector.as_ref().map(|collector| collector.endpoint.to_string()),
-    })
+    });
+    if settings.logging.telemetry_events {
+        value["telemetryEvents"] = Value::Bool(true);
+    }
+    if let Some(collector) = &settings.logging.collector {
+        value["collector"] = Value::String(collector.endpoint.to_string());
+    }
+    value
 }
 
 fn certificate(observed: &ObservedCertificate) -> Value {

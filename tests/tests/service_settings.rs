@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -81,6 +82,13 @@ fn check_prints_what_it_understood_as_json() {
 }
 
 #[test]
+fn check_prints_telemetry_events_only_where_they_are_sent() {
+    let (_, result) = check(with(json!({})).to_string().as_bytes());
+    let members: Vec<&String> = result["settings"].as_object().unwrap().keys().collect();
+    assert_eq!(members, ["certificates", "identity", "pollingIntervalInS", "requireInitialSync"]);
+}
+
+#[test]
 fn check_prints_each_mistake_with_its_place_as_json() {
     let settings = observing(&[
         json!("https://contoso.vault.azure.net/secrets/web"),
@@ -149,12 +157,15 @@ fn usage_errors_end_with_two_and_name_the_way_out() {
 fn a_file_that_cannot_be_read_is_named_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing.settings");
-    let circle = folder.path().join("circle.settings");
+    let (circle, pipe) = (folder.path().join("circle.settings"), folder.path().join("pipe.settings"));
     symlink("circle.settings", &circle).unwrap();
+    assert_eq!(finish(Command::new("mkfifo").arg(&pipe)).unwrap().code, Some(0));
     for (path, words) in [
-        (missing.as_path(), "No such file"),
-        (folder.path(), "directory"),
+        (missing.as_path(), "cannot be read: No such file or directory (os error 2): check the path"),
+        (folder.path(), "is a directory: give the path of a .settings file"),
         (circle.as_path(), "symbolic links"),
+        (pipe.as_path(), "is no regular file: write the settings into a file"),
+        (Path::new("/dev/zero"), "is no regular file"),
         (&missing.join("0.settings"), "No such file"),
     ] {
         let path = path.to_str().unwrap();
@@ -389,6 +400,17 @@ fn sync_prints_a_table_of_what_it_did() {
     assert!(lines[1].ends_with("  unchanged"), "{}", second.output);
     assert!(lines[2].contains("installed: /var/lib"), "{}", second.output);
     assert!(lines[3].starts_with("2 of 2 certificates up to date"));
+}
+
+#[test]
+fn sync_tells_two_links_to_one_secret_apart() {
+    let story = Story::begin().unwrap();
+    story.put("web").unwrap();
+    let linked = json!({"url": story.url("web"), "customSymbolicLinkName": "web.pem"});
+    let path = story.write_settings(&observing(&[json!(story.url("web")), linked])).unwrap();
+    let finished = finish(&mut story.service(&["sync", path.to_str().unwrap()]).unwrap()).unwrap();
+    let names: Vec<&str> = finished.output.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(names[..3], ["CERTIFICATE", "contoso.web", "web.pem"], "{finished:?}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::json;
 use super::reader::Findings;
+use super::slip;
 
 /// The public settings inside `document`, with every layer around them taken off.
 pub(super) fn public_settings(document: &[u8], findings: &mut Findings) -> Option<Value> {
@@ -34,8 +35,9 @@ pub(super) fn public_settings(document: &[u8], findings: &mut Findings) -> Optio
             value
         }
         Err(error) => {
+            let hint = slip::hint(text, &error).map(|hint| format!(": {hint}")).unwrap_or_default();
             let what = if error.is_data() { "is" } else { "is not JSON:" };
-            findings.error("", format!("{what} {error}"));
+            findings.error("", format!("{what} {error}{hint}"));
             return None;
         }
     };
@@ -68,7 +70,15 @@ fn unwrapped(mut value: Value, findings: &mut Findings) -> Option<Value> {
                 }
             },
             Value::Object(mut entries) => {
-                if let Some(handler) = entries.get_mut("runtimeSettings").and_then(|list| list.get_mut(0)) {
+                if let Some(list) = entries.get_mut("runtimeSettings").filter(|value| !value.is_null()) {
+                    let Some(handler) = list.get_mut(0).filter(|handler| handler.is_object()) else {
+                        findings.error(
+                            "runtimeSettings",
+                            "must hold [{\"handlerSettings\": {\"publicSettings\": {…}}}], as the guest agent writes it; \
+                             bare public settings need none of it",
+                        );
+                        return None;
+                    };
                     match handler.get_mut("handlerSettings").and_then(|settings| settings.get_mut("publicSettings")) {
                         Some(public) if !public.is_null() => public.take(),
                         _ => {

@@ -7,11 +7,13 @@
 mod cloud;
 mod collector;
 mod document;
+mod file;
 mod identity;
 mod json;
 mod keys;
 mod logging;
 mod reader;
+mod slip;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -19,14 +21,13 @@ mod url;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use cloud::{Cloud, Clouds, CloudsError};
 pub use collector::{Collector, CollectorEndpoint};
+pub use file::{ReadError, read_bounded};
 pub use identity::{Endpoint, Identity, Protocol, Selector};
 pub use logging::Logging;
 pub use reader::Finding;
@@ -36,8 +37,6 @@ pub use url::{SecretUrl, UrlError, Version};
 use keys::Section;
 use reader::{Findings, Node};
 
-/// Settings for 10,000 certificates are a tenth of this.
-const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 /// The polling interval when the settings have none.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(3600);
 /// Shorter intervals are raised to this: vault limits and audit logs are shared by a whole fleet.
@@ -131,8 +130,8 @@ pub enum LoadError {
     Read {
         /// The settings file.
         path: String,
-        /// What the system said.
-        cause: std::io::Error,
+        /// Why, and what to give instead.
+        cause: ReadError,
     },
     /// The list of further clouds, a local file, is wrong.
     #[error(transparent)]
@@ -217,19 +216,6 @@ impl Settings {
     }
 }
 
-/// The whole file, unless it is far larger than any settings.
-///
-/// # Errors
-/// As the system says, or the file is too large.
-pub fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LARGEST_FILE {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("is larger than {LARGEST_FILE} bytes")));
-    }
-    Ok(bytes)
-}
-
 fn interval(node: Option<Node<'_>>, findings: &mut Findings) -> Duration {
     let Some((node, seconds)) = node.and_then(|node| node.seconds(findings).map(|seconds| (node, seconds))) else {
         return DEFAULT_INTERVAL;
@@ -312,7 +298,7 @@ struct Certificates {
 impl Certificates {
     fn add(&mut self, path: &str, mut certificate: ObservedCertificate, findings: &mut Findings) {
         let files = certificate.target.place(&certificate.base_name().to_ascii_lowercase());
-        let first = *self.files.entry(files).or_insert(self.kept.len());
+        let first = self.files.get(&files).copied().unwrap_or(self.kept.len());
         if let Some(first_kept) = self.kept.get(first)
             && !certificate.target.agrees_with(&first_kept.target)
         {
@@ -340,6 +326,7 @@ impl Certificates {
         let places = certificate.places();
         let taken = places.iter().find_map(|place| Some((place, *self.places.get(place)?)));
         let Some((place, earlier)) = taken else {
+            self.files.insert(files, first);
             self.places.extend(places.into_iter().map(|place| (place, self.kept.len())));
             self.paths.push(path.to_owned());
             self.kept.push(match self.kept.last() {

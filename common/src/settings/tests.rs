@@ -202,6 +202,22 @@ fn says_what_an_empty_settings_file_lacks() {
 }
 
 #[test]
+fn says_what_the_agents_wrapper_must_hold() {
+    for wrapper in ["[]", r#""x""#, "{}", "7", r#"["x"]"#, "[null]"] {
+        let error = parse(&format!(r#"{{"runtimeSettings": {wrapper}}}"#)).unwrap_err();
+        assert_eq!((error.errors.len(), error.warnings.len()), (1, 0), "{wrapper}: {error}");
+        assert_eq!(error.errors[0].path, "runtimeSettings", "{wrapper}");
+        assert!(error.errors[0].message.contains("handlerSettings"), "{wrapper}: {error}");
+    }
+}
+
+#[test]
+fn says_what_to_write_where_the_text_is_no_json() {
+    let error = parse(&MINIMAL.replace("web\"]", "web\",]")).unwrap_err().to_string();
+    assert!(error.starts_with("is not JSON: trailing comma at line 1 column ") && error.contains("remove the comma"));
+}
+
+#[test]
 fn accepts_misplaced_sections_and_keys_with_the_right_place() {
     for (document, place) in [
         (
@@ -256,6 +272,17 @@ fn refuses_two_certificates_at_one_place_and_keeps_one_of_two_equal_entries() {
 
     let twice = format!(r#"["{WEB}", {{"url": "{WEB}", "certificateStoreLocation": "/srv/certs"}}]"#);
     assert_eq!(parse(&observing(&twice)).unwrap().certificates.len(), 2);
+}
+
+#[test]
+fn an_entry_that_is_refused_leads_to_no_further_error() {
+    let error = parse(&observing(&format!(
+        r#"["{WEB}", {{"url": "{WEB}2", "customSymbolicLinkName": "contoso.web"}}, {{"url": "{WEB}3", "owner": "app1"}},
+            {{"url": "{WEB}2", "owner": "app2"}}]"#
+    )))
+    .unwrap_err();
+    let paths: Vec<&str> = error.errors.iter().map(|finding| finding.path.as_str()).collect();
+    assert_eq!(paths, ["secretsManagementSettings.observedCertificates[1]"], "{error}");
 }
 
 #[test]
