@@ -14,6 +14,12 @@ pub(crate) enum StoreError {
         /// What it is, such as "is a directory".
         found: String,
     },
+    /// A file or device stands where the folder of certificates, or one above it, should be.
+    #[error("{}: is no directory, so it cannot hold certificates: name a folder in certificateStoreLocation, or move it away", path.display())]
+    NotDirectory {
+        /// The part of the way that is no directory.
+        path: PathBuf,
+    },
     /// The way to the folder can be redirected by somebody who is not root.
     #[error("{}: {reason}: name the real folder in certificateStoreLocation, or let root own the link and its directory", path.display())]
     Unsafe {

@@ -136,7 +136,7 @@ impl Walk {
         let link = retry_on_intr(|| openat(&self.here, name, flags, Mode::empty())).map_err(failed("open", path))?;
         let stat = retry_on_intr(|| fstat(&link)).map_err(failed("look at", path))?;
         if !FileType::from_raw_mode(stat.st_mode).is_symlink() {
-            return Err(StoreError::Foreign { path: path.to_owned(), found: "is no directory".into() });
+            return Err(StoreError::NotDirectory { path: path.to_owned() });
         }
         let refused = |reason: String| StoreError::Unsafe { path: path.to_owned(), reason };
         if !is_trusted_owner(&stat) {

@@ -118,13 +118,15 @@ fn the_folder_of_another_user_is_used_and_left_as_it_is() {
 }
 
 #[test]
-fn a_file_in_place_of_a_folder_is_named() {
+fn a_file_in_place_of_a_folder_is_named_and_stays() {
     let world = World::new();
-    fs::write(world.path("file"), "").unwrap();
+    fs::write(world.path("file"), "mine").unwrap();
     for path in ["file", "file/store"] {
         let error = refusal(&world.observed_in(&world.path(path), &[]));
-        assert!(matches!(&error, StoreError::Foreign { path, .. } if *path == world.path("file")), "{error}");
+        assert_eq!(error, StoreError::NotDirectory { path: world.path("file") });
+        assert!(error.to_string().contains("certificateStoreLocation"), "{error}");
     }
+    assert_eq!(fs::read_to_string(world.path("file")).unwrap(), "mine");
 }
 
 #[test]
