@@ -204,7 +204,7 @@ fn headline(overview: &Overview<'_>, at: Timestamp) -> String {
             0 => String::new(),
             n => format!(" (and {n} more)"),
         };
-        parts.push(format!("failing: {}{others}: {}", first.base_name(), problem.message));
+        parts.push(format!("failing: {}{others}: {}", first.link_name(), problem.message));
     }
     let expiring = reports.iter().filter(|report| report.installed().is_some_and(|i| i.expires_soon(at))).count();
     if expiring > 0 {
@@ -230,7 +230,7 @@ impl Substatus {
             State::Stale { problem, .. } | State::Missing { problem } => (Level::Error, problem.code),
         };
         Self {
-            name: observed.base_name(),
+            name: observed.link_name(),
             status,
             code,
             formatted_message: Message::new(&describe(observed, report, at)),
@@ -340,6 +340,32 @@ mod tests {
             )
         );
         assert_eq!((&status["substatus"][1]["status"], &status["substatus"][1]["code"]), (&"error".into(), &31.into()));
+    }
+
+    #[test]
+    fn tells_two_links_to_one_secret_apart() {
+        let url = "https://contoso.vault.azure.net/secrets/web";
+        let json = format!(
+            r#"{{"secretsManagementSettings": {{"observedCertificates": ["{url}",
+                {{"url": "{url}", "customSymbolicLinkName": "web.pem"}}]}}}}"#
+        );
+        let certificates = Settings::parse(json.as_bytes(), &Clouds::built_in()).unwrap().certificates;
+        let reports = [current(), missing("no role")];
+        let overview = Overview {
+            phase: Phase::Polling,
+            identity: None,
+            certificates: &certificates,
+            reports: &reports,
+            next_poll: None,
+        };
+        let file: Value = serde_json::from_str(&StatusFile::overview(&overview, NOW).text()).unwrap();
+        let status = &file[0]["status"];
+        assert_eq!(
+            (&status["substatus"][0]["name"], &status["substatus"][1]["name"]),
+            (&"contoso.web".into(), &"web.pem".into())
+        );
+        let message = status["formattedMessage"]["message"].as_str().unwrap();
+        assert!(message.contains("failing: web.pem: no role"), "{message}");
     }
 
     #[test]

@@ -105,14 +105,14 @@ fn print(
     identity: Option<&str>,
 ) -> io::Result<()> {
     let width =
-        certificates.iter().map(|observed| observed.base_name().len()).max().unwrap_or(0).max("CERTIFICATE".len());
+        certificates.iter().map(|observed| observed.link_name().len()).max().unwrap_or(0).max("CERTIFICATE".len());
     writeln!(out, "{:width$}  {:32}  {:20}  RESULT", "CERTIFICATE", "VERSION", "EXPIRES")?;
     for (observed, report) in certificates.iter().zip(reports) {
         let (version, expires) = match report.installed() {
             Some(installed) => (installed.version.as_str(), status::seconds(installed.not_after)),
             None => ("-", "-".to_owned()),
         };
-        writeln!(out, "{:width$}  {version:32}  {expires:20}  {}", observed.base_name(), result(observed, report))?;
+        writeln!(out, "{:width$}  {version:32}  {expires:20}  {}", observed.link_name(), result(observed, report))?;
         for warning in &report.warnings {
             writeln!(out, "{:width$}  warning: {warning}", "")?;
         }

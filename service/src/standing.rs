@@ -10,8 +10,8 @@ pub(crate) fn line(certificates: &[ObservedCertificate], reports: &[Report], nex
     let mut failing = certificates.iter().zip(reports).filter(|(_, report)| report.problem().is_some());
     let failing = match (failing.next(), failing.count()) {
         (None, _) => String::new(),
-        (Some((first, _)), 0) => format!(", failing: {}", first.base_name()),
-        (Some((first, _)), others) => format!(", failing: {} and {others} more", first.base_name()),
+        (Some((first, _)), 0) => format!(", failing: {}", first.link_name()),
+        (Some((first, _)), others) => format!(", failing: {} and {others} more", first.link_name()),
     };
     let format = if next_poll.date() == now.date() { "%H:%M" } else { "%Y-%m-%d %H:%M" };
     format!("{satisfied} of {} certificates{failing}, next poll {}", reports.len(), next_poll.strftime(format))
