@@ -23,6 +23,8 @@ pub(crate) struct Past {
 /// The memory of a process.
 #[derive(Default)]
 pub(crate) struct Memory {
+    /// What is taken for granted of a certificate that was not asked for yet.
+    assumed: Past,
     /// By the index of the certificate.
     pasts: Mutex<HashMap<usize, Past>>,
     /// Who may not list in which vault, and when that was found out.
@@ -30,8 +32,14 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
+    /// The memory of a process that makes one pass. What a list would tell for the passes to come is lost on it, and to
+    /// find out whether there are lists costs a request. The second versions are for those to install that stay.
+    pub(crate) fn of_one_pass() -> Self {
+        Self { assumed: Past { is_long: true, is_settled: true, ..Past::default() }, ..Self::default() }
+    }
+
     pub(crate) fn past(&self, index: usize) -> Past {
-        lock(&self.pasts).get(&index).copied().unwrap_or_default()
+        lock(&self.pasts).get(&index).copied().unwrap_or(self.assumed)
     }
 
     pub(crate) fn keep(&self, index: usize, past: Past) {

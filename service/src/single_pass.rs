@@ -75,7 +75,7 @@ fn pass(settings: &Settings) -> Passed {
     let reports = untried(settings);
     let (done, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let all: Vec<usize> = (0..reports.len()).collect();
-    let mut link = Link::new();
+    let mut link = Link::for_one_pass();
     if !io::stderr().is_terminal() {
         return link.pass(settings, &all, reports, &Watch { done: &done, stop: &stop });
     }

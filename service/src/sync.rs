@@ -7,6 +7,7 @@ mod ask;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -14,10 +15,10 @@ use crate::certificate::Certificate;
 use crate::error::Error;
 use crate::http::{self, Roots, VaultClient};
 use crate::identity::Tokens;
-use crate::memory::Memory;
+use crate::memory::{Memory, Past};
 use crate::queue::{self, Queue};
 use crate::schedule::{Retry, Verdict};
-use crate::store::{Placed, Store};
+use crate::store::{Placed, Prepared, Store};
 use crate::vault::SecretBundle;
 use common::logging;
 use common::report::{Installed, Problem, Report, State};
@@ -29,6 +30,11 @@ use ask::Newest;
 
 /// Clocks that differ by more than this are not trusted to tell whether a certificate is valid.
 const TRUSTED_SKEW: SignedDuration = SignedDuration::from_mins(5);
+
+/// Threads that wait for the disk, and certificates that wait for one of them. A disk does several things in the time of
+/// one, and while it is waited for nothing could be fetched.
+const DISK_THREADS: usize = 8;
+const WAITING: usize = 32;
 
 /// What lives from pass to pass.
 pub(crate) struct Link {
@@ -58,6 +64,11 @@ pub(crate) struct Watch<'a> {
 impl Link {
     pub(crate) fn new() -> Self {
         Self { tokens: Tokens::new(), roots: None, memory: Memory::default() }
+    }
+
+    /// For a process that makes one pass and ends.
+    pub(crate) fn for_one_pass() -> Self {
+        Self { memory: Memory::of_one_pass(), ..Self::new() }
     }
 
     /// Brings the certificates with the indexes `due` up to date; `reports` is what is known of all of them before.
@@ -120,6 +131,25 @@ struct Results {
     verdicts: Vec<(usize, Verdict)>,
 }
 
+/// A version that is to be put in use.
+struct Ready<'a> {
+    index: usize,
+    files: Found<'a>,
+    clock_skew: Option<SignedDuration>,
+    warnings: Vec<String>,
+}
+
+/// Where the versions were listed: the one before the newest, when that has to be seen to.
+type Second = Option<Option<Version>>;
+
+/// The files of a version.
+enum Found<'a> {
+    /// In place before this pass.
+    Placed(Placed),
+    /// Not in place yet.
+    Prepared(Prepared<'a>),
+}
+
 /// What is in place after a certificate was brought up to date.
 struct Done {
     installed: Installed,
@@ -138,56 +168,80 @@ enum Dates {
 }
 
 impl Pass<'_> {
-    /// Works the lanes off, each in a thread, one of them in this.
-    fn work(&self, lanes: &[Arc<Queue>], connections: usize) {
+    /// Works the lanes off, each in a thread, one of them in this. What is fetched is left to other threads, which wait for
+    /// the disk; where the system gives no more threads, fewer do the work.
+    fn work<'a>(&'a self, lanes: &[Arc<Queue>], connections: usize) {
         let next = AtomicUsize::new(0);
-        let work = || {
-            while let Some(lane) = lanes.get(next.fetch_add(1, Ordering::Relaxed)) {
-                self.work_off(lane);
+        // Who is alone waits for the disk itself.
+        let disk_threads = connections.saturating_sub(1).min(DISK_THREADS);
+        let (fetched, waiting) = sync_channel(if disk_threads == 0 { 0 } else { WAITING });
+        let waiting = Mutex::new(waiting);
+        let wait_for_disk = || {
+            let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            while let Ok(ready) = next() {
+                self.conclude(ready);
             }
         };
-        thread::scope(|scope| {
-            for _ in 1..connections {
-                // Where the system gives no more threads, fewer connections do the work.
-                let _ = thread::Builder::new().spawn_scoped(scope, work);
+        let fetch = |fetched: SyncSender<Ready<'a>>| {
+            while let Some(lane) = lanes.get(next.fetch_add(1, Ordering::Relaxed)) {
+                self.work_off(lane, &fetched);
             }
-            work();
+            drop(fetched);
+            wait_for_disk();
+        };
+        thread::scope(|scope| {
+            for _ in 0..disk_threads {
+                let _ = thread::Builder::new().spawn_scoped(scope, wait_for_disk);
+            }
+            for _ in 1..connections {
+                let fetched = fetched.clone();
+                let _ = thread::Builder::new().spawn_scoped(scope, || fetch(fetched));
+            }
+            fetch(fetched);
         });
     }
 
-    fn work_off(&self, queue: &Queue) {
+    fn work_off<'a>(&'a self, queue: &Queue, fetched: &SyncSender<Ready<'a>>) {
         if let (Ok(client), Some(first)) = (&self.client, queue.first()) {
             client.open_ahead(self.settings.certificates[first].url.host());
         }
         while !self.watch.stop.load(Ordering::Relaxed) {
             let Some(index) = queue.take() else { return };
-            let observed = &self.settings.certificates[index];
             let stopped = queue.stopped().clone();
             let asked = stopped.is_none();
-            let result = match stopped {
+            let ready = match stopped {
                 Some(error) => Err(error.into()),
-                None => catch_unwind(AssertUnwindSafe(|| self.bring_up_to_date(index, observed)))
-                    .unwrap_or(Err(Error::Internal)),
+                None => catch_unwind(AssertUnwindSafe(|| self.fetch_newest(index))).unwrap_or(Err(Error::Internal)),
             };
-            queue.learn(result.as_ref().err());
-            self.take_down(index, observed, asked, result);
-            self.watch.done.fetch_add(1, Ordering::Relaxed);
+            queue.learn(ready.as_ref().err());
+            match ready {
+                Ok((ready, second)) => {
+                    self.hand_over(ready, fetched);
+                    if let Some(second) = second {
+                        // Nothing depends on it.
+                        let _ = catch_unwind(AssertUnwindSafe(|| self.settle(index, second)));
+                    }
+                }
+                Err(error) => self.take_down(index, asked, Err(error)),
+            }
         }
     }
 
-    fn bring_up_to_date(&self, index: usize, observed: &ObservedCertificate) -> Result<Done, Error> {
-        let mut past = self.memory.past(index);
-        let newest = self.ask(observed, self.is_installed(index, observed), &mut past);
-        self.memory.keep(index, past);
-        let newest = newest?;
-        let is_listed = newest.bundle.is_none();
-        let second = newest.second.filter(|_| observed.target.keep_versions.is_none_or(|versions| versions.get() > 1));
-        let done = self.put_in_place(observed, newest)?;
-        if is_listed {
-            past.is_settled = second.is_none_or(|second| self.see_to_second(observed, &second));
-            self.memory.keep(index, past);
+    /// Leaves what waits for the disk to others, if they have the time.
+    fn hand_over<'a>(&'a self, ready: Ready<'a>, fetched: &SyncSender<Ready<'a>>) {
+        if let Found::Placed(_) = ready.files {
+            return self.conclude(ready);
         }
-        Ok(done)
+        match fetched.try_send(ready) {
+            Ok(()) => {}
+            Err(TrySendError::Full(ready) | TrySendError::Disconnected(ready)) => self.conclude(ready),
+        }
+    }
+
+    fn conclude(&self, ready: Ready<'_>) {
+        let index = ready.index;
+        let done = catch_unwind(AssertUnwindSafe(|| self.put_in_use(ready))).unwrap_or(Err(Error::Internal));
+        self.take_down(index, true, done);
     }
 
     fn is_installed(&self, index: usize, observed: &ObservedCertificate) -> bool {
@@ -197,22 +251,39 @@ impl Pass<'_> {
         is_known || self.store.current(observed).is_ok_and(|current| current.is_some())
     }
 
-    /// Installs a version and lets the link lead to it.
-    fn put_in_place(&self, observed: &ObservedCertificate, newest: Newest) -> Result<Done, Error> {
-        let version = &newest.version;
-        let mut warnings = Vec::from_iter(newest.remark);
-        let (placed, written) = match self.store.find(observed, version)? {
-            Some(placed) => (placed, false),
+    /// Asks for a certificate, and writes the version that shall be in use unless it is in place.
+    fn fetch_newest(&self, index: usize) -> Result<(Ready<'_>, Second), Error> {
+        let observed = &self.settings.certificates[index];
+        let mut past = self.memory.past(index);
+        let newest = self.ask(observed, || self.is_installed(index, observed), &mut past);
+        self.memory.keep(index, past);
+        let Newest { version, bundle, second, clock_skew, remark } = newest?;
+        let second = second.filter(|_| observed.target.keep_versions.is_none_or(|versions| versions.get() > 1));
+        let second = bundle.is_none().then_some(second);
+        let mut warnings = Vec::from_iter(remark);
+        let files = match self.store.find(observed, &version)? {
+            Some(placed) => Found::Placed(placed),
             None => {
-                let bundle = match newest.bundle {
+                let bundle = match bundle {
                     Some(bundle) => bundle,
-                    None => self.fetch(observed, &observed.url.pinned(version))?,
+                    None => self.fetch(observed, &observed.url.pinned(&version))?,
                 };
-                (self.install(observed, &bundle, &mut warnings)?, true)
+                Found::Prepared(self.write(observed, &bundle, &mut warnings)?)
             }
         };
+        Ok((Ready { index, files, clock_skew, warnings }, second))
+    }
+
+    /// Brings a version to its place and lets the link lead to it, unless its dates speak against it.
+    fn put_in_use(&self, ready: Ready<'_>) -> Result<Done, Error> {
+        let Ready { index, files, clock_skew, mut warnings } = ready;
+        let observed = &self.settings.certificates[index];
+        let (placed, written) = match files {
+            Found::Placed(placed) => (placed, false),
+            Found::Prepared(prepared) => (Store::name(prepared)?, true),
+        };
         warnings.extend(placed.warnings);
-        let dates = self.judge_dates(observed, &placed.installed, newest.clock_skew)?;
+        let dates = self.judge_dates(observed, &placed.installed, clock_skew)?;
         let done = match dates {
             Dates::Hold(current, remark) => {
                 let kept = self.store.keep(observed)?.map(|kept| kept.warnings).unwrap_or_default();
@@ -222,7 +293,7 @@ impl Pass<'_> {
                 Done { installed: current, changed: false, warnings }
             }
             Dates::Fine | Dates::Distrust(_) => {
-                let moved = self.store.point(observed, version)?;
+                let moved = self.store.point(observed, &placed.installed.version)?;
                 if let Dates::Distrust(remark) = dates {
                     warnings.push(remark);
                 }
@@ -235,26 +306,35 @@ impl Pass<'_> {
         }
     }
 
-    fn install(
+    fn write(
         &self,
         observed: &ObservedCertificate,
         bundle: &SecretBundle,
         warnings: &mut Vec<String>,
-    ) -> Result<Placed, Error> {
+    ) -> Result<Prepared<'_>, Error> {
         let content = bundle.content(&observed.url)?;
         let certificate = Certificate::decode(&content.value, content.content_type.as_deref())?;
         warnings.extend_from_slice(certificate.warnings());
-        Ok(self.store.write(observed, bundle.version(), &certificate)?)
+        Ok(self.store.prepare(observed, bundle.version(), &certificate)?)
+    }
+
+    fn settle(&self, index: usize, second: Option<Version>) {
+        let observed = &self.settings.certificates[index];
+        let is_settled = second.is_none_or(|second| self.see_to_second(observed, &second));
+        self.memory.keep(index, Past { is_settled, ..self.memory.past(index) });
     }
 
     /// Installs the version before the newest one, so that it is there for who still needs it; false when it has to be
     /// tried again. Nothing depends on it, so its faults are only said in the log.
     fn see_to_second(&self, observed: &ObservedCertificate, version: &Version) -> bool {
-        let install = || match self.store.find(observed, version)? {
-            Some(_) => Ok(()),
-            None => {
-                let bundle = self.fetch(observed, &observed.url.pinned(version))?;
-                self.install(observed, &bundle, &mut Vec::new()).map(|_| ())
+        let install = || -> Result<(), Error> {
+            match self.store.find(observed, version)? {
+                Some(_) => Ok(()),
+                None => {
+                    let bundle = self.fetch(observed, &observed.url.pinned(version))?;
+                    Store::name(self.write(observed, &bundle, &mut Vec::new())?)?;
+                    Ok(())
+                }
             }
         };
         let Err(error) = install() else { return true };
@@ -295,7 +375,8 @@ impl Pass<'_> {
         Ok(Dates::Hold(current, remark))
     }
 
-    fn take_down(&self, index: usize, observed: &ObservedCertificate, asked: bool, result: Result<Done, Error>) {
+    fn take_down(&self, index: usize, asked: bool, result: Result<Done, Error>) {
+        let observed = &self.settings.certificates[index];
         // Read before the lock is taken: other certificates need not wait for the disk.
         let remaining = result.as_ref().is_err().then(|| self.remaining(observed)).flatten();
         let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
@@ -330,6 +411,7 @@ impl Pass<'_> {
         let verdict = Verdict { asked, installed: report.installed().is_some(), retry };
         results.reports[index] = report;
         results.verdicts.push((index, verdict));
+        self.watch.done.fetch_add(1, Ordering::Relaxed);
     }
 
     /// What an application still finds although this pass failed. Its permissions are put right all the same.

@@ -4,6 +4,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use openssl::pkey::PKey;
 use openssl::x509::X509;
@@ -258,9 +259,10 @@ fn where_one_version_is_enough_the_one_before_it_is_not_fetched_at_each_start() 
     let (extension, _) = machine();
     let (_, newest) = extension.story.put("web").unwrap();
     let settings = web(&json!({"keepVersions": 1}));
-    for pass in 0..3 {
-        assert_eq!(extension.sync(&settings).unwrap().code(), Some(0));
-        assert_eq!(names(), ["contoso.web".to_owned(), format!("contoso.web.{newest}")], "{pass}");
+    for start in 0..3 {
+        let service = extension.story.run(&settings).unwrap();
+        service.wait_for_log(Duration::from_secs(30), "next poll in", start + 1).unwrap();
+        assert_eq!(names(), ["contoso.web".to_owned(), format!("contoso.web.{newest}")], "{start}");
     }
     let requests = extension.story.azure.requests_for("contoso", "web");
     let lists = requests.iter().filter(|request| request.segments().last() == Some(&"versions"));

@@ -52,17 +52,19 @@ impl Newest {
 }
 
 impl Pass<'_> {
-    /// Asks which version shall be in use.
+    /// Asks which version shall be in use. Whether one is installed is asked only where it makes a difference.
     pub(super) fn ask(
         &self,
         observed: &ObservedCertificate,
-        is_installed: bool,
+        is_installed: impl FnOnce() -> bool,
         past: &mut Past,
     ) -> Result<Newest, Error> {
         if observed.url.version().is_some() {
             return Ok(Newest::fetched(self.fetch(observed, &observed.url)?));
         }
-        past.is_fresh |= !is_installed;
+        let may_be_listed = !past.is_long || !past.is_settled;
+        let is_installed = may_be_listed && is_installed();
+        past.is_fresh |= may_be_listed && !is_installed;
         let looks_for_second = past.is_fresh && !past.is_settled;
         let may_list = self.memory.may_list(observed, Instant::now());
         let mut refused = None;

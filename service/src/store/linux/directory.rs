@@ -23,11 +23,14 @@ pub(super) struct Directory {
     /// As it was reached, for messages.
     pub(super) path: PathBuf,
     pub(super) fd: OwnedFd,
-    /// How many changes were made that are to reach the disk, and how many of them have.
+    /// How many changes were made that are to reach the disk, and how many of them have, or why they cannot: a disk tells
+    /// a failure once.
     changes: AtomicU64,
-    synced: Mutex<u64>,
+    synced: Mutex<Result<u64, Errno>>,
     /// Held while a name in it is made or changed.
     changing: Mutex<()>,
+    /// Whether there may be links to chains in it.
+    pub(super) has_chains: bool,
 }
 
 impl Directory {
@@ -40,20 +43,30 @@ impl Directory {
 
     /// A directory that was opened already.
     pub(super) fn of(path: PathBuf, fd: OwnedFd) -> Self {
-        Self { path, fd, changes: AtomicU64::new(0), synced: Mutex::new(0), changing: Mutex::new(()) }
+        Self {
+            path,
+            fd,
+            changes: AtomicU64::new(0),
+            synced: Mutex::new(Ok(0)),
+            changing: Mutex::new(()),
+            has_chains: true,
+        }
     }
 
-    /// Brings the change that was just made to the disk. Changes of other threads that wait meanwhile go with it: a disk
-    /// takes as long for one as for all of them.
-    pub(super) fn sync(&self) -> Result<(), Errno> {
-        let own = self.changes.fetch_add(1, Ordering::AcqRel) + 1;
+    /// Counts a change that is to reach the disk, and gives it its number.
+    pub(super) fn note_change(&self) -> u64 {
+        self.changes.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Waits until the change with this number is on the disk. All that were made meanwhile go with it: a disk takes as long
+    /// for one as for all of them.
+    pub(super) fn sync(&self, change: u64) -> Result<(), Errno> {
         let mut synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
-        if *synced < own {
+        if synced.is_ok_and(|synced| synced < change) {
             let all = self.changes.load(Ordering::Acquire);
-            retry_on_intr(|| fsync(&self.fd))?;
-            *synced = all;
+            *synced = retry_on_intr(|| fsync(&self.fd)).map(|()| all);
         }
-        Ok(())
+        synced.map(|_| ())
     }
 
     /// Makes or changes a name in it. The kernel lets one thread at a time do so, and those that wait for their turn there

@@ -15,6 +15,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::acl::{Holder, Subject};
 use super::directory::{Directory, is_trusted, is_trusted_owner};
+use super::layout::CHAIN_LINK;
 use super::passage::Passage;
 use super::temporary::{self, Temporary};
 use super::{StoreError, failed};
@@ -42,8 +43,11 @@ impl Folder {
         while let Some(name) = walk.pending.pop_front() {
             walk.step(&name)?;
         }
-        let directory = Directory::open(path.to_owned(), &walk.here).map_err(failed("open the folder", path))?;
-        if let Err(cause) = temporary::sweep(&directory) {
+        let mut directory = Directory::open(path.to_owned(), &walk.here).map_err(failed("open the folder", path))?;
+        let mut has_chains = false;
+        let swept = temporary::sweep(&directory, |name| has_chains |= name.ends_with(CHAIN_LINK.as_bytes()));
+        directory.has_chains = has_chains || swept.is_err();
+        if let Err(cause) = swept {
             log::warn!("{directory}: cannot look for temporary files: {cause}: the next poll tries again");
         }
         Ok(Self { directory, way: walk.way, obstacles: Mutex::default(), swung: AtomicBool::new(false) })
@@ -165,7 +169,7 @@ impl Walk {
         let failed = failed("create the directory", path);
         let Some(name) = name.to_str() else { return Err(failed(Errno::ILSEQ)) };
         let parent = Directory::open(self.path.clone(), &self.here).map_err(&failed)?;
-        temporary::sweep(&parent).map_err(&failed)?;
+        temporary::sweep(&parent, |_| {}).map_err(&failed)?;
         let (unfinished, directory) = Temporary::directory(&parent).map_err(&failed)?;
         directory.mark().map_err(&failed)?;
         let is_parent = !self.pending.is_empty();

@@ -10,6 +10,9 @@ use rustix::io::{Errno, retry_on_intr};
 use super::directory::Directory;
 use super::{StoreError, failed, link};
 
+/// What the name of a link to a chain ends with.
+pub(super) const CHAIN_LINK: &str = ".pem";
+
 /// The links of a certificate in one folder; at least one of the two kinds.
 pub(super) struct Links {
     /// `<vault>.<certificate>`, which its files are called after.
@@ -40,6 +43,7 @@ impl Links {
         let (base, link) = (observed.base_name(), observed.link_name());
         let split = match observed.target.layout {
             Some(layout) => layout.is_split().then(|| Split::of(&link)),
+            None if !folder.has_chains => None,
             None => {
                 let names = [Some(&link), (link != base).then_some(&base)].into_iter().flatten();
                 names.map(|name| Split::of(name)).find(|split| split.stands(folder, &base))
@@ -68,7 +72,7 @@ impl Links {
 
 impl Split {
     fn of(link: &str) -> Self {
-        let [chain, key, metadata] = ["pem", "keyid", "luma"].map(|ending| format!("{link}.{ending}"));
+        let [chain, key, metadata] = [CHAIN_LINK, ".keyid", ".luma"].map(|ending| format!("{link}{ending}"));
         Self { chain, key, metadata }
     }
 

@@ -1,6 +1,7 @@
 //! The symbolic link that applications open: what it points to, and how it is swung.
 
 use std::ffi::OsStr;
+use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
@@ -49,16 +50,31 @@ pub(super) fn version_part<'a>(name: &'a str, base: &str) -> Option<&'a str> {
 }
 
 /// Lets each link point to its file of the folder, by one rename each: there is no moment without one, and links that
-/// belong together are swung directly after each other. Says whether that changed anything; the folder is to be brought to
-/// the disk then.
-pub(super) fn point(folder: &Directory, base: &str, links: &[(&str, &str)]) -> Result<bool, StoreError> {
-    let mut unfinished = Vec::with_capacity(links.len());
+/// belong together are swung directly after each other. The names of the files are on the disk before: `named` is the last
+/// change to them, if it was in this pass; whether an earlier one brought them there is not known. Says whether any link was
+/// swung; the folder is to be brought to the disk then.
+pub(super) fn point(
+    folder: &Directory,
+    base: &str,
+    links: &[(&str, &str)],
+    named: Option<NonZeroU64>,
+) -> Result<bool, StoreError> {
+    let mut moving = Vec::with_capacity(links.len());
     for &(link, name) in links {
         if target(folder, link, base)?.as_deref() != Some(name) {
-            let path = folder.path.join(link);
-            let new = Temporary::link(folder, name).map_err(failed("create the link", &path))?;
-            unfinished.push((path, link, name, new));
+            moving.push((link, name));
         }
+    }
+    if moving.is_empty() {
+        return Ok(false);
+    }
+    let change = named.map_or_else(|| folder.note_change(), NonZeroU64::get);
+    folder.sync(change).map_err(failed("bring the folder to the disk", &folder.path))?;
+    let mut unfinished = Vec::with_capacity(moving.len());
+    for (link, name) in moving {
+        let path = folder.path.join(link);
+        let new = Temporary::link(folder, name).map_err(failed("create the link", &path))?;
+        unfinished.push((path, link, name, new));
     }
     let mut swung = Vec::with_capacity(unfinished.len());
     for (path, link, name, new) in unfinished {
@@ -68,7 +84,7 @@ pub(super) fn point(folder: &Directory, base: &str, links: &[(&str, &str)]) -> R
     for (path, name) in &swung {
         log::info!("{}: points to {name}", path.display());
     }
-    Ok(!swung.is_empty())
+    Ok(true)
 }
 
 /// The name that a target has in the folder itself, be it written relative or absolute.

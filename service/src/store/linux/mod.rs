@@ -25,7 +25,9 @@ mod temporary;
 mod upkeep;
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use common::report::Installed;
@@ -41,7 +43,7 @@ use folder::Folder;
 use grants::Rights;
 use layout::{Links, Pair, Pairs};
 use names::Names;
-use new_file::Contents;
+use new_file::{Contents, Unnamed};
 use readers::Readers;
 use record::Facts;
 use retention::Limit;
@@ -69,6 +71,17 @@ struct Files {
     ownership: Option<Ownership>,
     /// Held while the permissions are read and changed.
     changing: Mutex<()>,
+    /// The change of the folder that gave the last of them its name; 0 when that was before this pass.
+    named: AtomicU64,
+}
+
+/// A version's files, complete but for their names.
+pub(crate) struct Prepared<'a> {
+    files: &'a Files,
+    /// With the path, and what its name makes of it.
+    unnamed: Vec<(Unnamed<'a>, PathBuf, &'static str)>,
+    pair: Option<(&'a Pairs, Pair)>,
+    placed: Placed,
 }
 
 impl Store {
@@ -180,18 +193,18 @@ impl Store {
         Ok(found)
     }
 
-    /// Writes a version's files: complete and with their permissions before they get their names. The links stay where
-    /// they are.
+    /// Writes a version's files: complete and with their permissions, but for their names, which [`Store::name`] gives
+    /// them.
     ///
     /// # Errors
     ///
     /// As for [`Store::find`].
-    pub(crate) fn write(
+    pub(crate) fn prepare(
         &self,
         observed: &ObservedCertificate,
         version: &Version,
         certificate: &Certificate,
-    ) -> Result<Placed, StoreError> {
+    ) -> Result<Prepared<'_>, StoreError> {
         let (place, files) = self.place(observed)?;
         let folder = opened(&place.folder)?;
         let links = Links::of(observed, &folder.directory);
@@ -222,30 +235,42 @@ impl Store {
         warnings.extend(other_versions::revoke(&folder.directory, &names, files, &rights, &remembered()));
         let facts = Facts::of(certificate);
         let mut unreadable = None;
+        let mut unnamed = Vec::with_capacity(parts.len());
         for ((name, pem), previous) in parts.iter().zip(&previous) {
             let path = folder.directory.path.join(name);
             if previous.as_ref().is_some_and(Kept::is_shared) {
                 warnings.push(shared(&path));
             }
             let contents = Contents { pem, facts: facts.clone(), wanted: &rights, previous: previous.as_ref() };
-            let is_supported = new_file::write(&folder.directory, name, contents)?;
-            log::info!(
-                "certificate file name: {}: {}",
-                path.display(),
-                if previous.is_some() { "written anew" } else { "installed" }
-            );
-            if !is_supported && !rights.grants.is_empty() {
-                unreadable = Some(StoreError::AclUnsupported { path });
+            let file = new_file::write(&folder.directory, name, contents)?;
+            if !file.is_supported && !rights.grants.is_empty() {
+                unreadable = Some(StoreError::AclUnsupported { path: path.clone() });
             }
+            unnamed.push((file, path, if previous.is_some() { "written anew" } else { "installed" }));
         }
-        if links.split.is_some() {
-            place.pairs.learn(&pair);
-        }
-        Ok(Placed { installed: facts.installed(version), warnings, unreadable })
+        let placed = Placed { installed: facts.installed(version), warnings, unreadable };
+        Ok(Prepared { files, unnamed, pair: links.split.is_some().then_some((&place.pairs, pair)), placed })
     }
 
-    /// Lets the links point to this version, which is in place, by one rename each, and says so in the metadata file.
-    /// `false` when they did already. The links of a pass are brought to the disk together, when the store is dropped.
+    /// Brings a version's files to the disk and gives them their names. The links stay where they are.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::find`].
+    pub(crate) fn name(prepared: Prepared<'_>) -> Result<Placed, StoreError> {
+        let Prepared { files, unnamed, pair, placed } = prepared;
+        for (file, path, done) in unnamed {
+            files.named.fetch_max(file.name()?, Ordering::AcqRel);
+            log::info!("certificate file name: {}: {done}", path.display());
+        }
+        if let Some((pairs, pair)) = pair {
+            pairs.learn(&pair);
+        }
+        Ok(placed)
+    }
+
+    /// Lets the links point to this version, which is in place, by one rename each, and says so in the metadata file; the
+    /// names of its files are brought to the disk before. `false` when they did already. The links of a pass are brought to the disk together, when the store is dropped.
     ///
     /// # Errors
     ///
@@ -255,9 +280,10 @@ impl Store {
         let folder = opened(&place.folder)?;
         let directory = &folder.directory;
         let links = Links::of(observed, directory);
+        let named = NonZeroU64::new(files.named.load(Ordering::Acquire));
         let mut moved = false;
         if let Some(link) = &links.combined {
-            moved |= link::point(directory, &links.base, &[(link, &file_name(observed, version))])?;
+            moved |= link::point(directory, &links.base, &[(link, &file_name(observed, version))], named)?;
         }
         if let Some(split) = &links.split {
             let missing = || failed("find the file", &directory.path.join(&split.chain))(Errno::NOENT);
@@ -265,7 +291,7 @@ impl Store {
             let names = [pair.chain.clone(), pair.key.clone()];
             let facts = open_all(directory, &names, files)?.and_then(|kept| Kept::facts(&kept)).ok_or_else(missing)?;
             let both = [(split.chain.as_str(), pair.chain.as_str()), (&split.key, &pair.key)];
-            moved |= link::point(directory, &links.base, &both)?;
+            moved |= link::point(directory, &links.base, &both, named)?;
             moved |= metadata::replace(directory, &split.metadata, &facts.installed(version), &pair)?;
         }
         if moved {

@@ -1,5 +1,7 @@
-//! Writing the file of a version: complete, with its permissions, and on the disk before it gets its name.
+//! Writing the file of a version: complete, with its permissions, and on the disk before it gets its name. The name is on
+//! the disk only when the folder is.
 
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
@@ -25,9 +27,18 @@ pub(super) struct Contents<'a> {
     pub(super) previous: Option<&'a Kept>,
 }
 
-/// Writes a file, in place of one that has its name. Says whether the file system could let the wanted
-/// accounts in.
-pub(super) fn write(folder: &Directory, name: &str, contents: Contents<'_>) -> Result<bool, StoreError> {
+/// A file that is complete but for its name, and need not be on the disk. It is removed when it is dropped.
+pub(super) struct Unnamed<'a> {
+    unfinished: Temporary<'a>,
+    file: File,
+    folder: &'a Directory,
+    name: String,
+    /// Whether the file system could let the wanted accounts in.
+    pub(super) is_supported: bool,
+}
+
+/// Writes the file that is to be called `name`.
+pub(super) fn write<'a>(folder: &'a Directory, name: &str, contents: Contents<'_>) -> Result<Unnamed<'a>, StoreError> {
     let path = folder.path.join(name);
     let (unfinished, mut file) = Temporary::file(folder).map_err(failed("create the file", &path))?;
     refuse_if_open(&file, &path)?;
@@ -65,15 +76,21 @@ pub(super) fn write(folder: &Directory, name: &str, contents: Contents<'_>) -> R
         }
         Err(cause) => return Err(failed("read the access control list", &path)(cause)),
     };
+    Ok(Unnamed { unfinished, file, folder, name: name.to_owned(), is_supported })
+}
 
-    retry_on_intr(|| fsync(&file)).map_err(failed("bring the file to the disk", &path))?;
-    unfinished.install_as(name).map_err(failed("name the file", &path))?;
-    folder.sync().map_err(failed("bring the folder to the disk", &folder.path))?;
-    Ok(is_supported)
+impl Unnamed<'_> {
+    /// Brings the file to the disk and gives it its name, in place of what has it. Says which change of the folder that was.
+    pub(super) fn name(self) -> Result<u64, StoreError> {
+        let path = self.folder.path.join(&self.name);
+        retry_on_intr(|| fsync(&self.file)).map_err(failed("bring the file to the disk", &path))?;
+        self.unfinished.install_as(&self.name).map_err(failed("name the file", &path))?;
+        Ok(self.folder.note_change())
+    }
 }
 
 /// Before a key is written: some file systems (FAT, a network's) know no owners or modes, or better ones.
-fn refuse_if_open(file: &std::fs::File, path: &Path) -> Result<(), StoreError> {
+fn refuse_if_open(file: &File, path: &Path) -> Result<(), StoreError> {
     let stat = retry_on_intr(|| fstat(file)).map_err(failed("look at the file", path))?;
     let refused = |found: String| Err(StoreError::NotPrivate { path: path.to_owned(), found });
     if stat.st_mode & 0o077 != 0 {
@@ -88,7 +105,7 @@ fn refuse_if_open(file: &std::fs::File, path: &Path) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
-    use std::fs::{File, Permissions};
+    use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

@@ -74,12 +74,13 @@ impl Drop for Temporary<'_> {
 }
 
 /// Removes what a crash left in a folder: only things of our pattern that we own, and directories only when
-/// they are empty.
-pub(super) fn sweep(folder: &Directory) -> Result<(), Errno> {
+/// they are empty. `see_other` gets the names of all else.
+pub(super) fn sweep(folder: &Directory, mut see_other: impl FnMut(&[u8])) -> Result<(), Errno> {
     for entry in retry_on_intr(|| Dir::read_from(&folder.fd))? {
         let entry = entry?;
         let name = entry.file_name();
         if !is_temporary(name.to_bytes()) {
+            see_other(name.to_bytes());
             continue;
         }
         let Ok(stat) = retry_on_intr(|| statat(&folder.fd, name, AtFlags::SYMLINK_NOFOLLOW)) else { continue };

@@ -37,6 +37,18 @@ const ALICE: u32 = 61_001;
 const BOB: u32 = 61_002;
 const STAFF: u32 = 61_003;
 
+impl Store {
+    /// Both steps at once, for stories in which nothing happens in between.
+    fn write(
+        &self,
+        observed: &ObservedCertificate,
+        version: &Version,
+        certificate: &Certificate,
+    ) -> Result<Placed, StoreError> {
+        Self::name(self.prepare(observed, version, certificate)?)
+    }
+}
+
 fn version(text: &str) -> Version {
     Version::parse(text).unwrap()
 }
