@@ -18,7 +18,7 @@ use crate::identity::Tokens;
 use crate::memory::{Memory, Past};
 use crate::queue::{self, Queue};
 use crate::schedule::{Retry, Verdict};
-use crate::store::{Placed, Prepared, Store};
+use crate::store::{Draft, Placed, Store};
 use crate::vault::SecretBundle;
 use common::logging;
 use common::report::{Installed, Problem, Report, State};
@@ -147,7 +147,7 @@ enum Found<'a> {
     /// In place before this pass.
     Placed(Placed),
     /// Not in place yet.
-    Prepared(Prepared<'a>),
+    Draft(Draft<'a>),
 }
 
 /// What is in place after a certificate was brought up to date.
@@ -268,7 +268,7 @@ impl Pass<'_> {
                     Some(bundle) => bundle,
                     None => self.fetch(observed, &observed.url.pinned(&version))?,
                 };
-                Found::Prepared(self.write(observed, &bundle, &mut warnings)?)
+                Found::Draft(self.write(observed, &bundle, &mut warnings)?)
             }
         };
         Ok((Ready { index, files, clock_skew, warnings }, second))
@@ -280,7 +280,7 @@ impl Pass<'_> {
         let observed = &self.settings.certificates[index];
         let (placed, written) = match files {
             Found::Placed(placed) => (placed, false),
-            Found::Prepared(prepared) => (Store::name(prepared)?, true),
+            Found::Draft(draft) => (Store::name(draft)?, true),
         };
         warnings.extend(placed.warnings);
         let dates = self.judge_dates(observed, &placed.installed, clock_skew)?;
@@ -311,11 +311,11 @@ impl Pass<'_> {
         observed: &ObservedCertificate,
         bundle: &SecretBundle,
         warnings: &mut Vec<String>,
-    ) -> Result<Prepared<'_>, Error> {
+    ) -> Result<Draft<'_>, Error> {
         let content = bundle.content(&observed.url)?;
         let certificate = Certificate::decode(&content.value, content.content_type.as_deref())?;
         warnings.extend_from_slice(certificate.warnings());
-        Ok(self.store.prepare(observed, bundle.version(), &certificate)?)
+        Ok(self.store.draft(observed, bundle.version(), &certificate)?)
     }
 
     fn settle(&self, index: usize, second: Option<Version>) {

@@ -9,7 +9,7 @@ use common::report::Installed;
 
 pub(crate) use error::StoreError;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{Prepared, Store};
+pub(crate) use linux::{Draft, Store};
 
 /// A version that is in place and whole.
 #[derive(Clone, Debug, PartialEq, Eq)]

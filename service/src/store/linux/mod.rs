@@ -76,7 +76,7 @@ struct Files {
 }
 
 /// A version's files, complete but for their names.
-pub(crate) struct Prepared<'a> {
+pub(crate) struct Draft<'a> {
     files: &'a Files,
     /// With the path, and what its name makes of it.
     unnamed: Vec<(Unnamed<'a>, PathBuf, &'static str)>,
@@ -199,12 +199,12 @@ impl Store {
     /// # Errors
     ///
     /// As for [`Store::find`].
-    pub(crate) fn prepare(
+    pub(crate) fn draft(
         &self,
         observed: &ObservedCertificate,
         version: &Version,
         certificate: &Certificate,
-    ) -> Result<Prepared<'_>, StoreError> {
+    ) -> Result<Draft<'_>, StoreError> {
         let (place, files) = self.place(observed)?;
         let folder = opened(&place.folder)?;
         let links = Links::of(observed, &folder.directory);
@@ -249,7 +249,7 @@ impl Store {
             unnamed.push((file, path, if previous.is_some() { "written anew" } else { "installed" }));
         }
         let placed = Placed { installed: facts.installed(version), warnings, unreadable };
-        Ok(Prepared { files, unnamed, pair: links.split.is_some().then_some((&place.pairs, pair)), placed })
+        Ok(Draft { files, unnamed, pair: links.split.is_some().then_some((&place.pairs, pair)), placed })
     }
 
     /// Brings a version's files to the disk and gives them their names. The links stay where they are.
@@ -257,8 +257,8 @@ impl Store {
     /// # Errors
     ///
     /// As for [`Store::find`].
-    pub(crate) fn name(prepared: Prepared<'_>) -> Result<Placed, StoreError> {
-        let Prepared { files, unnamed, pair, placed } = prepared;
+    pub(crate) fn name(draft: Draft<'_>) -> Result<Placed, StoreError> {
+        let Draft { files, unnamed, pair, placed } = draft;
         for (file, path, done) in unnamed {
             files.named.fetch_max(file.name()?, Ordering::AcqRel);
             log::info!("certificate file name: {}: {done}", path.display());
