@@ -13,7 +13,7 @@ use anyhow::Result;
 use common::folders::Folders;
 use common::instance::Holder;
 use common::sequence::Sequence;
-use common::settings::{Clouds, LoadError, Settings, read_bounded};
+use common::settings::{Clouds, CollectorEndpoint, LoadError, Settings, read_bounded};
 use common::status::{CODE_SETTINGS, StatusFile};
 use common::system::machine;
 use jiff::Timestamp;
@@ -69,7 +69,7 @@ impl Apply<'_> {
     /// Makes the service run with `settings`.
     fn accept(&self, settings: &Settings, bytes: &[u8]) -> Result<String> {
         let sequence = self.goal.sequence;
-        let launch = self.launch(sequence, true, stores(settings));
+        let launch = self.launch(sequence, true, Some(settings));
         if let Some(holder) = supervisor::running(self.state.folder())?
             && supervisor::is_current(&launch, &holder)?
             && self.state.has_accepted(sequence, bytes)
@@ -144,8 +144,7 @@ impl Apply<'_> {
             (_, Some(accepted)) => {
                 let file = self.state.accepted_file(accepted);
                 // Settings that an earlier version accepted and this one does not: the service says so itself.
-                let stores = Settings::load(&file).map(|settings| stores(&settings)).unwrap_or_default();
-                let launch = self.launch(accepted, accepted != rejected, stores);
+                let launch = self.launch(accepted, accepted != rejected, Settings::load(&file).ok().as_ref());
                 supervisor::stop(self.state.folder())?;
                 supervisor::start(&launch)?;
                 Ok(Some(launch.settings))
@@ -154,7 +153,7 @@ impl Apply<'_> {
         }
     }
 
-    fn launch(&self, sequence: Sequence, reports: bool, stores: Vec<Arc<Path>>) -> Launch {
+    fn launch(&self, sequence: Sequence, reports: bool, settings: Option<&Settings>) -> Launch {
         let environment = self.goal.environment;
         Launch {
             program: self.program.clone(),
@@ -167,7 +166,8 @@ impl Apply<'_> {
             handler: self.deployment.base.clone(),
             machine: machine(),
             events: environment.events_folder.clone().filter(|_| takes_events()),
-            stores,
+            stores: settings.map(stores).unwrap_or_default(),
+            collector: settings.and_then(collector),
         }
     }
 }
@@ -176,6 +176,14 @@ impl Apply<'_> {
 fn stores(settings: &Settings) -> Vec<Arc<Path>> {
     let folders = settings.certificates.iter().map(|observed| Arc::clone(&observed.target.folder));
     folders.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The socket of the collector that they name, if it is one.
+fn collector(settings: &Settings) -> Option<PathBuf> {
+    match &settings.logging.collector.as_ref()?.endpoint {
+        CollectorEndpoint::Unix(path) => Some(path.clone()),
+        CollectorEndpoint::Localhost(_) | CollectorEndpoint::Address(_) => None,
+    }
 }
 
 /// Whether the agent that runs this verb collects the events of extensions.

@@ -198,6 +198,9 @@ fn the_service_may_do_little_and_write_only_where_its_certificates_are() {
     let readers = json!({"owner": "app1", "mode": "0440", "acls": [{"user": "app2"}]});
     let mut settings = settings(&[STORE, odd]);
     settings["secretsManagementSettings"]["observedCertificates"][1] = observed("web", odd, &readers);
+    settings["loggingSettings"] = json!({"logger": "fluentd", "format": "forward", "servicename": "akvvm_service",
+        "endpoint": "unix:///var/run/collector/x/fluent.socket"});
+    machine.systemd.run("mkdir", &["-p", "/run/collector/x"]).unwrap();
     well(&machine.extension.deploy(0, &settings).unwrap());
     machine.succeeds();
     let file = Path::new(odd).join("contoso.web");
@@ -219,6 +222,7 @@ fn the_service_may_do_little_and_write_only_where_its_certificates_are() {
         (vec!["touch", "/run/x"], 1),
         (vec!["test", "-S", "/run/systemd/notify"], 0),
         (vec!["test", "-S", "/run/systemd/journal/stdout"], 0),
+        (vec!["test", "-d", "/var/run/collector/x"], 0),
         (vec!["test", "-e", "/run/dbus"], 1),
         (vec!["test", "-e", "/run/systemd/private"], 1),
     ] {

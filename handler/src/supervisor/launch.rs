@@ -24,6 +24,8 @@ pub(crate) struct Launch {
     pub(crate) events: Option<PathBuf>,
     /// Where the settings put certificates.
     pub(crate) stores: Vec<Arc<Path>>,
+    /// The socket of the log's collector, where the settings name one.
+    pub(crate) collector: Option<PathBuf>,
 }
 
 impl Launch {

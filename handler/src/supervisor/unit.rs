@@ -145,6 +145,8 @@ pub(super) fn stores(launch: &Launch) -> String {
         .chain(launch.stores.iter().map(AsRef::as_ref))
         .map(|folder| path(format!("-{}", folder.display())))
         .collect();
+    let collector = launch.collector.as_deref().and_then(reached).map(|folder| path(format!("-{}", folder.display())));
+    let collector = collector.map(|folder| format!("BindReadOnlyPaths={folder}\n")).unwrap_or_default();
     format!(
         "{MARK}
 [Unit]
@@ -153,10 +155,20 @@ WantsMountsFor={}
 [Service]
 ProtectSystem=strict
 ReadWritePaths={}
-",
+{collector}",
         stores.join(" "),
         writable.join(" ")
     )
+}
+
+/// The folder of a collector's socket, where `/run` hides it: a socket alone would be lost when the collector starts anew.
+/// Folders of the system's own sockets stay hidden, whatever the settings say.
+fn reached(socket: &Path) -> Option<PathBuf> {
+    let below = socket.strip_prefix("/run").or_else(|_| socket.strip_prefix("/var/run")).ok()?;
+    let first = below.parent()?.components().next()?.as_os_str().to_str()?;
+    // A colon would divide the line.
+    let is_open = !["systemd", "dbus", "user", "docker", "containerd", "lock"].contains(&first) && !first.contains(':');
+    is_open.then(|| Path::new("/run").join(first))
 }
 
 /// An argument of a command, as one word: quoted, and nothing in it means anything.
@@ -199,6 +211,7 @@ mod tests {
             machine: Some("4a5b".into()),
             events: Some("/var/log/azure/A/events".into()),
             stores: ["/srv/a b", "/srv/100%", "/srv/$HOME", "/srv/größe"].map(|store| Path::new(store).into()).into(),
+            collector: None,
         }
     }
 
@@ -222,6 +235,22 @@ mod tests {
         assert_eq!(line(&text, "ReadWritePaths"), paths);
         assert_eq!(line(&text, "ProtectSystem"), "strict");
         assert_eq!(line(&text, "WantsMountsFor"), r#""/srv/a b" "/srv/100%%" "/srv/$HOME" "/srv/größe""#);
+    }
+
+    #[test]
+    fn a_collector_below_run_is_reached_but_no_folder_of_the_systems_own_sockets() {
+        for (socket, folder) in [
+            ("/var/run/azuremonitoragent/x/fluent.socket", Some("/run/azuremonitoragent")),
+            ("/run/mdsd/default_fluent.socket", Some("/run/mdsd")),
+            ("/run/fluent.socket", None),
+            ("/run/dbus/system_bus_socket", None),
+            ("/var/run/systemd/private", None),
+            ("/var/lib/fluent.socket", None),
+        ] {
+            assert_eq!(reached(Path::new(socket)).as_deref(), folder.map(Path::new), "{socket}");
+        }
+        let launch = Launch { collector: Some("/run/mdsd/default_fluent.socket".into()), ..launch() };
+        assert_eq!(line(&stores(&launch), "BindReadOnlyPaths"), r#""-/run/mdsd""#);
     }
 
     #[test]
