@@ -5,16 +5,17 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use crate::agent::{Agent, Goal, Outcome};
 use crate::azure::Azure;
 use crate::catalogue::Kind;
 use crate::fault::{Scope, Times, host_of};
+use crate::operator::Operator;
 use crate::order::{Letter, Order};
 use crate::pki::Authority;
 
@@ -23,13 +24,13 @@ pub struct Console<'a> {
     azure: &'a Azure,
     authority: Authority,
     kinds: HashMap<(String, String), (Kind, String)>,
-    agent: Agent,
+    operator: Operator<'a>,
 }
 
 impl<'a> Console<'a> {
     /// A console for `azure`, with an authority for the certificates that are asked for.
-    pub fn new(azure: &'a Azure, agent: Agent) -> Result<Self> {
-        Ok(Self { azure, authority: Authority::new("Example", 1)?, kinds: HashMap::new(), agent })
+    pub fn new(azure: &'a Azure, operator: Operator<'a>) -> Result<Self> {
+        Ok(Self { azure, authority: Authority::new("Example", 1)?, kinds: HashMap::new(), operator })
     }
 
     /// Carries out one order; answers the text to print.
@@ -70,30 +71,15 @@ impl<'a> Console<'a> {
             Order::List => self.list(),
             Order::Requests => Ok(self.requests()),
             Order::Goal { package, settings, sequence } => {
-                let goal = match settings {
-                    Some(path) => {
-                        let text = fs::read_to_string(&path);
-                        let text = text.with_context(|| path.display().to_string())?;
-                        let settings = serde_json::from_str(&text);
-                        let settings = settings.with_context(|| path.display().to_string())?;
-                        Goal::new(&package, sequence, settings)
-                    }
-                    None => Goal::without_settings(&package),
+                let read = |path: &PathBuf| {
+                    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+                    serde_json::from_str(&text).with_context(|| path.display().to_string())
                 };
-                Ok(report(&self.agent.apply(&goal)?))
+                let settings = settings.as_ref().map(read).transpose()?;
+                self.operator.apply(&package, sequence, settings)
             }
-            Order::Status => {
-                let status = self.agent.status()?;
-                let word = status.status.unwrap_or_else(|| "none".to_owned());
-                let mut text = format!("{word}: {}\n", status.message.unwrap_or_default());
-                for part in status.substatus {
-                    let name = part.name.unwrap_or_default();
-                    let message = part.message.unwrap_or_default();
-                    writeln!(text, "  {name}: {}: {message}", part.status)?;
-                }
-                Ok(text)
-            }
-            Order::Remove => Ok(report(&self.agent.uninstall()?)),
+            Order::Status => self.operator.status(),
+            Order::Remove => self.operator.remove(),
         }
     }
 
@@ -175,21 +161,6 @@ impl<'a> Console<'a> {
 
 fn done(result: Result<()>) -> Result<String> {
     result.map(|()| String::new())
-}
-
-/// The commands that the agent ran and what it made of them.
-fn report(outcome: &Outcome) -> String {
-    let mut text = String::new();
-    for run in &outcome.runs {
-        let exit = run.exit.map_or("killed".to_owned(), |exit| format!("exit {exit}"));
-        let _ = writeln!(text, "{} {}: {exit} after {:.1?}", run.verb.name(), run.version, run.duration);
-        for line in run.stdout.lines().chain(run.stderr.lines()) {
-            let _ = writeln!(text, "  {line}");
-        }
-    }
-    let message = outcome.handler.as_ref().map(|handler| handler.message.as_str());
-    let _ = writeln!(text, "{}", message.unwrap_or("removed"));
-    text
 }
 
 fn day(seconds: i64) -> String {

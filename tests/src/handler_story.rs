@@ -82,10 +82,12 @@ pub fn repository() -> &'static Path {
     tests.parent().unwrap_or(tests)
 }
 
-/// Where cargo builds: a test runs in `<target>/<profile>/deps`.
+/// Where cargo builds: a program runs in `<target>/<profile>`, and a test in `deps` there.
 pub fn target() -> Result<PathBuf> {
     let own = std::env::current_exe()?;
-    own.ancestors().nth(3).map(Path::to_owned).with_context(|| format!("{}: lies in no target folder", own.display()))
+    let profile = own.ancestors().skip(1).find(|folder| !folder.ends_with("deps"));
+    let target = profile.and_then(Path::parent).map(Path::to_owned);
+    target.with_context(|| format!("{}: lies in no target folder", own.display()))
 }
 
 /// A folder on the disk where cargo builds.

@@ -43,6 +43,7 @@ mod keys;
 mod listener;
 mod network;
 pub mod notify_socket;
+pub mod operator;
 pub mod order;
 mod pbe;
 pub mod pkcs12;

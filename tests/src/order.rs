@@ -66,7 +66,7 @@ pub enum Order {
     List,
     /// Show the requests so far
     Requests,
-    /// Have the emulated guest agent process a goal state: install, enable or update an extension
+    /// Have the guest agent process a goal state: install, enable or update an extension
     Goal {
         /// The extension's package, `<name>-<version>.zip`
         package: PathBuf,

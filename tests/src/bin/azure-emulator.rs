@@ -8,7 +8,7 @@ use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
+use std::process::{self, ExitCode, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
@@ -17,8 +17,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tests::agent::Agent;
 use tests::azure::{Addresses, Azure};
-use tests::catalogue::Kind;
+use tests::catalogue;
 use tests::console::Console;
+use tests::guest::{Guest, Kind};
+use tests::operator::Operator;
 use tests::order::{Letter, Order, send};
 use tests::world::World;
 
@@ -50,6 +52,16 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<OsString>,
     },
+    /// Run a command on a private machine with the real guest agent, which has no extension to deploy yet; needs root, and
+    /// the packages waagent and systemd
+    Guest {
+        /// Let systemd run the machine
+        #[arg(long)]
+        systemd: bool,
+        /// The command and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
     #[command(flatten)]
     Order(Order),
 }
@@ -59,6 +71,7 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Run { real_addresses } => run(&folder, &vault, real_addresses),
         Command::World { command } => world(&folder, &vault, &command),
+        Command::Guest { systemd, command } => guest(&folder, &vault, systemd, &command),
         Command::Order(order) => tell(&folder, vault, order),
     };
     match result {
@@ -90,7 +103,7 @@ fn run(folder: &Path, vault: &str, real_addresses: bool) -> Result<ExitCode> {
     for (name, value) in &environment {
         agent = agent.with(name, value);
     }
-    let mut console = furnish(&azure, vault, agent)?;
+    let mut console = furnish(&azure, vault, Operator::Emulated(Box::new(agent)))?;
     println!("# The emulated Azure runs. A program meets it with this environment:");
     for (name, value) in &environment {
         println!("export {name}={value}");
@@ -117,15 +130,37 @@ fn world(folder: &Path, vault: &str, words: &[OsString]) -> Result<ExitCode> {
     let azure = Azure::start(Addresses::real())?;
     let control = Control::open(folder)?;
     azure.write_root(&control.folder)?;
-    let mut console = furnish(&azure, vault, Agent::new())?;
+    let mut console = furnish(&azure, vault, Operator::Emulated(Box::new(Agent::new())))?;
     world.connect(&azure)?;
+    let mut command = world.command(program);
+    command.args(rest).current_dir(&here);
+    attend(&mut console, &control, command)
+}
+
+/// Runs a command on a machine with the real guest agent and ends with its exit code.
+fn guest(folder: &Path, vault: &str, systemd: bool, words: &[OsString]) -> Result<ExitCode> {
+    let (program, rest) = words.split_first().context("no command")?;
+    let guest = Guest::begin(if systemd { Kind::Systemd } else { Kind::Bare })?;
+    let control = Control::open(folder)?;
+    let mut console = furnish(&guest.story.azure, vault, Operator::Real(&guest))?;
+    guest.story.world().connect(&guest.story.azure)?;
+    let mut command = guest.machine.command(guest.story.world(), program);
+    command.args(rest).envs(std::env::var_os("TERM").map(|terminal| ("TERM", terminal)));
+    attend(&mut console, &control, command)
+}
+
+/// Runs a command to its end and carries out orders meanwhile.
+fn attend(console: &mut Console<'_>, control: &Control, mut command: process::Command) -> Result<ExitCode> {
+    let child = command.stdin(Stdio::inherit()).spawn();
+    let mut child = child.with_context(|| format!("{}: cannot run it", command.get_program().display()))?;
     let status = thread::scope(|scope| {
-        scope.spawn(|| console.serve(&control.listener));
-        let mut command = world.command(program);
-        command.args(rest).current_dir(&here).stdin(Stdio::inherit());
-        let status = command.status();
-        control.end()?;
-        status.with_context(|| format!("{}: cannot run it", program.display()))
+        let ended = scope.spawn(move || {
+            let status = child.wait();
+            control.end().and(status.context("cannot wait for the command"))
+        });
+        // A machine belongs to the thread that made it: this one.
+        console.serve(&control.listener);
+        ended.join().unwrap_or_else(|_| bail!("the wait for the command panicked"))
     })?;
     let code = status.code().or(status.signal().map(|signal| 128 + signal));
     Ok(ExitCode::from(u8::try_from(code.unwrap_or(1)).unwrap_or(1)))
@@ -139,10 +174,12 @@ fn tell(folder: &Path, vault: String, order: Order) -> Result<ExitCode> {
 }
 
 /// Puts a few certificates into the vault.
-fn furnish<'a>(azure: &'a Azure, vault: &str, agent: Agent) -> Result<Console<'a>> {
+fn furnish<'a>(azure: &'a Azure, vault: &str, operator: Operator<'a>) -> Result<Console<'a>> {
     azure.create_vault(vault);
-    let mut console = Console::new(azure, agent)?;
-    for (name, kind) in [("web", Kind::RsaPfx), ("mail", Kind::EcPfx), ("api", Kind::RsaPem)] {
+    let mut console = Console::new(azure, operator)?;
+    for (name, kind) in
+        [("web", catalogue::Kind::RsaPfx), ("mail", catalogue::Kind::EcPfx), ("api", catalogue::Kind::RsaPem)]
+    {
         let (name, dns) = (name.to_owned(), None);
         console.carry_out(vault, Order::Put { name, kind, dns })?;
     }
