@@ -16,7 +16,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use common::settings::{Identity, Protocol};
+use common::settings::{Identity, Protocol, Selector};
 use ureq::Agent;
 use zeroize::Zeroizing;
 
@@ -28,6 +28,8 @@ const METADATA_VERSION: &str = "2018-02-01";
 /// A bearer token. Its text is shown nowhere.
 pub(crate) struct Token {
     text: Zeroizing<String>,
+    /// How its identity was asked for.
+    selector: Selector,
     /// The client id of the identity that answered, when the answer tells.
     client_id: Option<String>,
     refresh_at: Instant,
@@ -38,6 +40,10 @@ impl Token {
     /// The value of an `Authorization` header.
     pub(crate) fn bearer(&self) -> Zeroizing<String> {
         Zeroizing::new(format!("Bearer {}", *self.text))
+    }
+
+    pub(crate) fn selector(&self) -> &Selector {
+        &self.selector
     }
 
     pub(crate) fn client_id(&self) -> Option<&str> {
@@ -136,7 +142,27 @@ impl Tokens {
         token
     }
 
+    /// A client id that nobody has may be an object id: people confuse them. Once more then, by that one.
     fn request(&self, identity: &Identity, audience: &str) -> Result<Token, IdentityError> {
+        let unknown = match self.ask(identity, audience) {
+            Err(error @ IdentityError::NotFound { .. }) => error,
+            other => return other,
+        };
+        let Selector::ClientId(id) = &identity.selector else { return Err(unknown) };
+        let by_object_id = Identity { selector: Selector::ObjectId(id.clone()), ..identity.clone() };
+        let token = self.ask(&by_object_id, audience).map_err(|_| unknown)?;
+        log::warn!(
+            "the token is of {}{}",
+            token.selector,
+            match &token.client_id {
+                Some(client_id) => format!(": {client_id}"),
+                None => String::new(),
+            }
+        );
+        Ok(token)
+    }
+
+    fn ask(&self, identity: &Identity, audience: &str) -> Result<Token, IdentityError> {
         let request = Request { agent: &self.agent, identity, audience };
         let answer = match identity.endpoint.protocol() {
             Protocol::Metadata => request.send(METADATA_VERSION, None)?,

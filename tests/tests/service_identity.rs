@@ -70,6 +70,36 @@ fn a_user_assigned_identity_is_asked_for_by_client_id_or_resource_id() {
 }
 
 #[test]
+fn an_object_id_given_as_client_id_is_understood_with_a_word_about_the_setting() {
+    let story = Story::begin().unwrap();
+    story.put("web").unwrap();
+    let (app, other) = (Identity::user("app"), Identity::user("other"));
+    story.azure.machine(|machine| (machine.system, machine.users) = (None, vec![other.clone(), app.clone()]));
+    story.azure.revoke("contoso", &other).unwrap();
+    let settings = with_identity(&story, &["web"], json!({"msiClientId": app.object_id}));
+    let synced = story.sync(&settings).unwrap();
+    synced.place(0).unwrap();
+    let asked = story.azure.requests_to(Server::Imds);
+    let ids: Vec<_> = asked.iter().map(|one| (one.parameter("client_id"), one.parameter("object_id"))).collect();
+    let id = Some(app.object_id.as_str());
+    assert_eq!(ids, [(id, None), (None, id)]);
+    let named = synced.result["identity"].as_str().unwrap();
+    assert!(named.contains("write its client id as msiClientId") && named.contains(&app.client_id), "{named}");
+    let service = story.run(&settings).unwrap();
+    let log = service.wait_for_log(SOON, "write its client id as msiClientId", 1).unwrap();
+    assert!(log.lines().any(|line| line.contains("WARN") && line.contains(&app.client_id)), "{log}");
+    drop(service);
+
+    // It must be the one that was asked for, and else it is as if there were none.
+    story.azure.forget_requests();
+    story.azure.machine(|machine| machine.answer_as = Some(other));
+    let (code, message) = story.sync(&settings).unwrap().error(0).unwrap();
+    assert_eq!(code, 21);
+    assert!(message.contains(&app.object_id) && message.contains("not its object id"), "{message}");
+    assert!(story.azure.requests_to(Server::Vault).is_empty());
+}
+
+#[test]
 fn one_certificate_may_have_an_identity_of_its_own() {
     let story = Story::begin().unwrap();
     story.put("web").unwrap();

@@ -25,6 +25,8 @@ pub enum Selector {
     ClientId(String),
     /// A user-assigned identity by its ARM resource id.
     ResourceId(String),
+    /// A user-assigned identity by its object id: what settings gave as a client id, and is none.
+    ObjectId(String),
 }
 
 /// The token endpoint: the instance metadata service, or something on the loopback interface.
@@ -65,7 +67,7 @@ impl Selector {
     pub fn configured(&self) -> Option<&str> {
         match self {
             Self::SystemAssigned => None,
-            Self::ClientId(id) | Self::ResourceId(id) => Some(id),
+            Self::ClientId(id) | Self::ResourceId(id) | Self::ObjectId(id) => Some(id),
         }
     }
 }
@@ -76,6 +78,12 @@ impl fmt::Display for Selector {
             Self::SystemAssigned => f.write_str("the system-assigned identity"),
             Self::ClientId(id) => write!(f, "the user-assigned identity {id}"),
             Self::ResourceId(id) => write!(f, "the user-assigned identity {id}"),
+            Self::ObjectId(id) => {
+                write!(
+                    f,
+                    "the user-assigned identity with the object id {id}: write its client id as msiClientId instead"
+                )
+            }
         }
     }
 }

@@ -42,6 +42,7 @@ struct ErrorAnswer {
 #[serde(default)]
 struct Claims {
     appid: Option<String>,
+    oid: Option<String>,
     xms_mirid: Option<String>,
 }
 
@@ -49,27 +50,30 @@ struct Claims {
 struct Told {
     client_ids: [Option<String>; 2],
     resource_ids: [Option<String>; 2],
+    /// By the token alone: the answer repeats the one that was asked for.
+    object_id: [Option<String>; 1],
 }
 
 impl Told {
     /// Older agents of Azure Arc do not know user-assigned identities and answer with the system-assigned one: there,
-    /// silence is no consent.
+    /// silence is no consent, and nowhere is it for an id that the settings did not mean.
     fn check(&self, identity: &Identity) -> Result<(), IdentityError> {
         let (wanted, told) = match &identity.selector {
             Selector::SystemAssigned => return Ok(()),
-            Selector::ClientId(wanted) => (wanted, &self.client_ids),
-            Selector::ResourceId(wanted) => (wanted, &self.resource_ids),
+            Selector::ClientId(wanted) => (wanted, self.client_ids.as_slice()),
+            Selector::ResourceId(wanted) => (wanted, self.resource_ids.as_slice()),
+            Selector::ObjectId(wanted) => (wanted, self.object_id.as_slice()),
         };
         if let Some(answered) = told.iter().flatten().find(|id| !id.eq_ignore_ascii_case(wanted)) {
             let wanted = identity.selector.to_string();
             return Err(IdentityError::WrongIdentity { wanted, answered: excerpt(answered) });
         }
-        match identity.endpoint.protocol() {
-            Protocol::Arc if told.iter().all(Option::is_none) => {
-                Err(IdentityError::Unconfirmed { wanted: identity.selector.to_string() })
-            }
-            _ => Ok(()),
+        let must_tell =
+            identity.endpoint.protocol() == Protocol::Arc || matches!(identity.selector, Selector::ObjectId(_));
+        if must_tell && told.iter().all(Option::is_none) {
+            return Err(IdentityError::Unconfirmed { wanted: identity.selector.to_string() });
         }
+        Ok(())
     }
 }
 
@@ -93,12 +97,14 @@ pub(super) fn read(answer: &Answer, identity: &Identity) -> Result<Token, Identi
     let told = Told {
         client_ids: [parsed.client_id.clone(), claims.appid],
         resource_ids: [parsed.msi_res_id.clone(), claims.xms_mirid],
+        object_id: [claims.oid],
     };
     told.check(identity)?;
     let client_id = told.client_ids.into_iter().flatten().next().map(|id| id.to_ascii_lowercase());
     let (now, left) = (Instant::now(), lifetime(&parsed));
     Ok(Token {
         text: Zeroizing::new(text.to_owned()),
+        selector: identity.selector.clone(),
         client_id,
         refresh_at: now + left - MARGIN.min(left / 2),
         expires_at: now + left,

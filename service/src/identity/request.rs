@@ -25,6 +25,7 @@ impl Request<'_> {
             Selector::SystemAssigned => {}
             Selector::ClientId(id) => query.push_str(&format!("&client_id={}", percent_encoded(id))),
             Selector::ResourceId(id) => query.push_str(&format!("&msi_res_id={}", percent_encoded(id))),
+            Selector::ObjectId(id) => query.push_str(&format!("&object_id={}", percent_encoded(id))),
         }
         // By address: `localhost` must not depend on what a name service says.
         let url = format!("http://{}{}{query}", endpoint.address(), endpoint.path());

@@ -144,8 +144,8 @@ impl Pass<'_> {
     fn token(&self, observed: &ObservedCertificate, refused: Option<&Arc<Token>>) -> Result<Arc<Token>, Error> {
         let token = self.tokens.get(&observed.identity, observed.url.audience(), refused)?;
         let name = match token.client_id() {
-            Some(client_id) => format!("{} (client id {client_id})", observed.identity.selector),
-            None => observed.identity.selector.to_string(),
+            Some(client_id) => format!("{} (client id {client_id})", token.selector()),
+            None => token.selector().to_string(),
         };
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         if !used.contains(&name) {
