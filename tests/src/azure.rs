@@ -17,7 +17,7 @@ use crate::listener::Listener;
 use crate::state::{Shared, State};
 use crate::tls::{TlsChannel, TlsServer};
 use crate::vault::{Secret, Vault};
-use crate::{arc, imds, key_vault, proxy};
+use crate::{arc, imds, key_vault, proxy, tls_proxy};
 
 /// A running emulated Azure. Every method may be called while it serves; dropping it ends its servers.
 pub struct Azure {
@@ -25,6 +25,7 @@ pub struct Azure {
     imds: Listener,
     vault: Listener,
     proxy: Option<Listener>,
+    tls_proxy: Option<Listener>,
     arc: Option<Listener>,
     root_pem: String,
     folder: tempfile::TempDir,
@@ -48,7 +49,7 @@ impl Azure {
             }
         })?;
         let vault = Listener::start(addresses.vault, {
-            let shared = shared.clone();
+            let (shared, tls) = (shared.clone(), Arc::clone(&tls));
             move |connection| {
                 let choose = |name: &str| {
                     let state = shared.lock();
@@ -69,6 +70,11 @@ impl Azure {
             let shared = shared.clone();
             Listener::start(address, move |connection| proxy::serve(&shared, connection, vaults))
         });
+        let proxy = proxy.transpose()?;
+        let tls_proxy = proxy.as_ref().map(|proxy| {
+            let (plain, any_port) = (proxy.address(), SocketAddr::from((proxy.address().ip(), 0)));
+            Listener::start(any_port, move |connection| tls_proxy::serve(&tls, connection, plain))
+        });
         let arc = addresses.arc.map(|address| {
             let shared = shared.clone();
             Listener::start(address, move |connection| {
@@ -76,7 +82,16 @@ impl Azure {
                 shared.serve(socket, Server::Arc, number, stop, arc::answer).map(|_| ())
             })
         });
-        Ok(Self { shared, imds, vault, proxy: proxy.transpose()?, arc: arc.transpose()?, root_pem, folder })
+        Ok(Self {
+            shared,
+            imds,
+            vault,
+            proxy,
+            tls_proxy: tls_proxy.transpose()?,
+            arc: arc.transpose()?,
+            root_pem,
+            folder,
+        })
     }
 
     /// The root that clients must trust, in PEM.
@@ -106,6 +121,12 @@ impl Azure {
     pub fn proxy_url(&self) -> Option<String> {
         let proxy = self.proxy.as_ref()?;
         Some(format!("http://{}", proxy.address()))
+    }
+
+    /// The port of the same proxy behind TLS, as [`crate::tls::TLS_PROXY_HOST`]; `None` without a proxy.
+    #[must_use]
+    pub fn tls_proxy_port(&self) -> Option<u16> {
+        self.tls_proxy.as_ref().map(|proxy| proxy.address().port())
     }
 
     /// Where the vaults' server listens.

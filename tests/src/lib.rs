@@ -55,6 +55,7 @@ mod state;
 pub mod story;
 pub mod systemd;
 pub mod tls;
+mod tls_proxy;
 pub mod vault;
 pub mod wire;
 pub mod world;

@@ -27,6 +27,9 @@ pub const VAULT_SUFFIXES: [&str; 7] = [
     "vault.sovcloud-api.sg",
 ];
 
+/// The name of the proxy that is spoken to over TLS.
+pub const TLS_PROXY_HOST: &str = "proxy.contoso.com";
+
 /// How a vault presents itself in the TLS handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Tls {
@@ -120,7 +123,7 @@ impl TlsServer {
 
 fn server_request() -> Request {
     let wildcards = VAULT_SUFFIXES.map(|suffix| format!("*.{suffix}"));
-    let mut request = Request::new(&wildcards[0]);
+    let mut request = Request::new(&wildcards[0]).name(TLS_PROXY_HOST);
     for wildcard in &wildcards[1..] {
         request = request.name(wildcard);
     }
@@ -152,6 +155,11 @@ fn configuration(tls: Tls, issued: &Issued) -> Result<ServerConfig> {
 pub(crate) struct TlsChannel(StreamOwned<ServerConnection, TcpStream>);
 
 impl TlsChannel {
+    /// TLS, and the connection that carries it.
+    pub(crate) fn into_parts(self) -> (ServerConnection, TcpStream) {
+        (self.0.conn, self.0.sock)
+    }
+
     /// Says goodbye as TLS wants it, so that the client can tell the end from an attack.
     pub(crate) fn close(&mut self) -> io::Result<()> {
         self.0.conn.send_close_notify();

@@ -15,8 +15,8 @@ use tests::bundle::Bundle;
 use tests::fault::{Fault, Scope, Times};
 use tests::http::Server;
 use tests::pki::Request;
-use tests::story::{Story, Synced, observing, wait_for};
-use tests::tls::Tls;
+use tests::story::{Story, Synced, finish, observing, wait_for};
+use tests::tls::{TLS_PROXY_HOST, Tls};
 use tests::wire::Wire;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -187,6 +187,28 @@ fn a_root_that_is_added_while_the_service_runs_counts_at_the_next_poll() {
     service.wait_until(SOON, fine).unwrap();
 }
 
+/// Each connection verifies the vault, and none of them reads the trust store for it.
+#[test]
+fn the_trusted_roots_are_read_once_for_all_connections_of_a_pass() {
+    let story = Story::begin().unwrap();
+    let bundle = story.issue("web").unwrap().pem().unwrap();
+    let names: Vec<String> = (0..20).map(|number| format!("c{number}")).collect();
+    for name in &names {
+        story.put_bundle(name, bundle.clone()).unwrap();
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let path = story.write_settings(&story.observing(&names)).unwrap();
+    let (trace, service) = (story.folder().join("trace"), story.service(&["sync", path.to_str().unwrap()]).unwrap());
+    let mut strace = story.world().command("strace");
+    strace.args(["-f", "-e", "trace=open,openat,openat2", "-o"]).arg(&trace).arg(service.get_program());
+    let finished = finish(strace.args(service.get_args())).unwrap();
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert!(story.azure.connections(Server::Vault) > 1, "{}", story.azure.connections(Server::Vault));
+    let trace = fs::read_to_string(trace).unwrap();
+    let opened: Vec<&str> = trace.lines().filter(|line| line.contains("ca-certificates.crt")).collect();
+    assert_eq!(opened.len(), 1, "{opened:#?}");
+}
+
 const LOGIN: &str = "proxy-user:Canary/Pass+word";
 /// The same, percent-encoded for a URL.
 const LOGIN_IN_URL: &str = "proxy-user:Canary%2FPass%2Bword";
@@ -219,6 +241,36 @@ fn a_proxy_is_used_for_the_vaults_with_its_login() {
         assert!(message.contains("proxy") && message.contains("407") && message.contains("HTTPS_PROXY"), "{message}");
         no_password(&synced);
         assert!(story.azure.requests_to(Server::Vault).is_empty());
+    }
+}
+
+#[test]
+fn a_proxy_behind_tls_must_prove_who_it_is_and_is_used_like_any_other() {
+    let story = Story::begin_with(Addresses::real().with_proxy()).unwrap();
+    story.put("web").unwrap();
+    story.put("api").unwrap();
+    fs::write("/etc/hosts", format!("127.0.0.1 {TLS_PROXY_HOST} other.contoso.com\n")).unwrap();
+    let port = story.azure.tls_proxy_port().unwrap();
+    let through = |proxy: &str| {
+        story.azure.forget_requests();
+        story.sync_with(&story.observing(&["web", "api"]), &[("HTTPS_PROXY", proxy), ("RUST_LOG", "trace")]).unwrap()
+    };
+    story.azure.demand_proxy_login(Some(LOGIN));
+    let synced = through(&format!("https://{LOGIN_IN_URL}@{TLS_PROXY_HOST}:{port}"));
+    synced.place(0).unwrap();
+    synced.place(1).unwrap();
+    no_password(&synced);
+    assert!(!story.azure.requests_to(Server::Proxy).is_empty());
+    for (proxy, words) in [
+        (format!("https://{LOGIN_IN_URL}@other.contoso.com:{port}"), "another name"),
+        (format!("https://{TLS_PROXY_HOST}:{port}"), "407"),
+    ] {
+        let synced = through(&proxy);
+        let (code, message) = synced.error(0).unwrap();
+        assert_eq!(code, 30, "{proxy}");
+        assert!(message.contains(words), "{proxy}: {message}");
+        no_password(&synced);
+        assert!(story.azure.requests_to(Server::Vault).is_empty(), "{proxy}");
     }
 }
 
