@@ -30,6 +30,11 @@ fn an_update_that_fails_is_made_up_for_by_the_next_goal_state() {
 }
 
 #[test]
+fn dropped_from_the_goal_state_it_ends_and_stays_away() {
+    guest::dropped(Kind::Bare);
+}
+
+#[test]
 fn several_enables_at_once_start_one_service() {
     guest::enables_at_once(Kind::Bare);
 }

@@ -262,6 +262,27 @@ pub(crate) fn a_failing_update(kind: Kind) {
     guest.service().unwrap();
 }
 
+/// The extension vanishes from the goal state: no command is run, and its folder is removed under the service.
+pub(crate) fn dropped(kind: Kind) {
+    let mut guest = Guest::begin(kind).unwrap();
+    let (_, version) = guest.story.put("web").unwrap();
+    let plugin = guest.extension(0, &settings(&["web"]));
+    succeeds(&guest, &plugin);
+    guest.commands().unwrap();
+    assert!(guest.apply(&[]).unwrap().is_none());
+    assert!(!guest.folder(&guest.version).exists());
+    ran(&guest, &[], "0");
+    guest.wait_for_no_service(PATIENCE).unwrap();
+    points_to(&guest, "web", &version);
+
+    // Nothing comes back, until it is deployed again.
+    guest.reboot().unwrap();
+    assert!(guest.apply(&[]).unwrap().is_none());
+    guest.wait_for_no_service(PATIENCE).unwrap();
+    succeeds(&guest, &plugin);
+    guest.service().unwrap();
+}
+
 /// More than one `enable` at a time, as when a person runs it beside the agent.
 pub(crate) fn enables_at_once(kind: Kind) {
     let guest = Guest::begin(kind).unwrap();
