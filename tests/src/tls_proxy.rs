@@ -32,23 +32,26 @@ struct Relay {
 }
 
 impl Relay {
-    /// From the client to the proxy.
+    /// From the client to the proxy. What came with the end of the handshake is there already.
     fn decrypt(&self) -> io::Result<()> {
         let (mut bytes, mut plain) = ([0; 16 * 1024], Vec::new());
+        let mut rest = &bytes[..0];
         loop {
-            let count = (&self.client).read(&mut bytes)?;
-            let mut rest = &bytes[..count];
-            while !rest.is_empty() {
-                let mut tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+            if !rest.is_empty() {
                 tls.read_tls(&mut rest)?;
-                let state = tls.process_new_packets().map_err(io::Error::other)?;
-                plain.resize(state.plaintext_bytes_to_read(), 0);
-                tls.reader().read_exact(&mut plain)?;
-                drop(tls);
-                (&self.proxy).write_all(&plain)?;
             }
-            if count == 0 {
-                return Ok(());
+            let state = tls.process_new_packets().map_err(io::Error::other)?;
+            plain.resize(state.plaintext_bytes_to_read(), 0);
+            tls.reader().read_exact(&mut plain)?;
+            drop(tls);
+            (&self.proxy).write_all(&plain)?;
+            if rest.is_empty() {
+                let count = (&self.client).read(&mut bytes)?;
+                if count == 0 {
+                    return Ok(());
+                }
+                rest = &bytes[..count];
             }
         }
     }
