@@ -26,12 +26,12 @@ fn demonstration(temporary: &Path) -> Command {
     command
 }
 
-/// The processes below this one: number and command line.
+/// The processes below this one: number and command line. Looked for a few times, because a child may be listed before its
+/// parent; not until there is no new one, because the demonstration starts some all the time.
 fn descendants(ancestor: u32) -> Vec<(u32, String)> {
     let mut family = HashSet::from([ancestor]);
     let mut found = Vec::new();
-    loop {
-        let known = found.len();
+    for _ in 0..3 {
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let name = entry.file_name();
             let Some(id) = name.to_str().and_then(|name| name.parse().ok()) else {
@@ -45,10 +45,8 @@ fn descendants(ancestor: u32) -> Vec<(u32, String)> {
                 found.push((id, String::from_utf8_lossy(&words).replace('\0', " ")));
             }
         }
-        if found.len() == known {
-            return found;
-        }
     }
+    found
 }
 
 /// Whether this process lives; a dead one that nobody waited for has no program any more.
