@@ -14,6 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use openssl::x509::X509;
@@ -24,6 +25,7 @@ use tempfile::TempDir;
 
 use crate::azure::Azure;
 use crate::network;
+use crate::story::wait_for;
 
 /// Files of trusted roots, as the distributions lay them out; links among them lead to the same file.
 const BUNDLES: [&str; 3] = [
@@ -222,19 +224,17 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        // Some processes start others while they die: a few rounds, then it is given up.
-        for _ in 0..10 {
+        // Some processes start others while they die, and one that waits for its disk takes its time.
+        let killed = || {
             let processes = self.processes().unwrap_or_default();
-            if processes.is_empty() {
-                break;
-            }
-            for (id, _) in processes {
-                if let Some(id) = Pid::from_raw(id) {
+            for (id, _) in &processes {
+                if let Some(id) = Pid::from_raw(*id) {
                     let _ = kill_process(id, Signal::KILL);
                 }
             }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
+            processes.is_empty().then_some(())
+        };
+        let _ = wait_for(Duration::from_secs(10), "end of the world", killed);
         let _ = unmount(self.folder.path(), UnmountFlags::DETACH);
     }
 }

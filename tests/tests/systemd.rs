@@ -362,3 +362,37 @@ fn taken_over(suffix: &str, is_absolute: bool) {
     assert_eq!(now.file_name().unwrap().to_string_lossy(), format!("contoso.web.{version}"));
     assert!(Path::new(STORE).join(format!("contoso.web.{old}{suffix}")).exists(), "older files stay");
 }
+
+/// Makes the machine look as one with SELinux does to a program that asks the kernel for it. No policy is behind it:
+/// what the program `restorecon` would do is recorded, not done.
+const SELINUX: &str = r#"
+mount --bind /sys/fs/cgroup /mnt
+mount -t tmpfs tmpfs /sys/fs
+mkdir /sys/fs/cgroup /sys/fs/selinux
+mount --move /mnt /sys/fs/cgroup
+echo 1 > /sys/fs/selinux/enforce
+mount -t tmpfs tmpfs /usr/local/sbin
+cat > /usr/local/sbin/restorecon <<'END'
+#!/bin/sh
+shift
+for path; do find "$path" -type f; done >> /var/log/labelled
+exit 1
+END
+chmod 755 /usr/local/sbin/restorecon
+"#;
+
+#[test]
+fn where_selinux_is_what_systemd_reads_and_runs_gets_its_labels_first() {
+    let mut machine = Machine::begin();
+    machine.systemd.run("sh", &["-euc", SELINUX]).unwrap();
+    well(&machine.extension.deploy(0, &settings(&[STORE])).unwrap());
+    machine.succeeds();
+    let labelled = fs::read_to_string("/var/log/labelled").unwrap();
+    for file in ["/opt/akvvm/1.0.0/libexec/akvvm_service", "/etc/systemd/system/akvvm_service.service"] {
+        assert!(labelled.lines().any(|line| line == file), "{file} is missing:\n{labelled}");
+    }
+    assert!(labelled.contains("/etc/systemd/system/akvvm_service.service.d/"), "{labelled}");
+    // It failed, which is said and stops nothing.
+    let log = fs::read_to_string(machine.extension.agent.log_folder().unwrap().join("akvvm_handler.log")).unwrap();
+    assert!(log.contains("restorecon -R"), "{log}");
+}
