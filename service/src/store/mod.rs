@@ -4,6 +4,9 @@
 mod error;
 #[cfg(target_os = "linux")]
 mod linux;
+// The links are Windows' alone; their rules are tested on every system.
+#[cfg(any(test, target_os = "windows"))]
+mod renewal;
 
 use common::report::Installed;
 
