@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use crate::agent::{Reported, judge};
 use crate::azure::{Addresses, Azure};
 use crate::bundle::Bundle;
+use crate::handler_story::target;
 use crate::pkcs12::Pfx;
 use crate::pki::{Authority, Issued, Request};
 use crate::world::World;
@@ -29,9 +30,7 @@ const GLANCE: Duration = Duration::from_millis(20);
 
 /// A production binary, built for the package.
 pub fn binary(name: &str) -> Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let target = own.ancestors().find(|folder| folder.ends_with("deps")).and_then(|deps| deps.parent()?.parent());
-    let path = target.unwrap_or(Path::new("target")).join("release").join(name);
+    let path = target()?.join("release").join(name);
     match path.is_file() {
         true => Ok(path),
         false => bail!("{}: is missing; build the production binaries with scripts/package", path.display()),

@@ -1,0 +1,90 @@
+//! The kernel ends the service in the middle of its work: at every system call of a pass, and at random moments of the
+//! real service. What is on the disk then is whole and private, and the next pass leaves what a pass without a crash
+//! would have left.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
+use tests::handler_story::Extension;
+
+use crate::figures::{Figures, Size};
+use crate::points::{Point, pass_with, points};
+use crate::scenario::{Scenario, Subject, add_accounts};
+
+/// Every call on a file, a folder or a socket.
+const CALLS: &str = "%file,%desc,%network";
+/// The longest that a service is left alone before it is killed at a random moment: twice what a start and a pass take.
+const LONGEST: Duration = Duration::from_millis(150);
+
+pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
+    let extension = Extension::begin()?;
+    add_accounts(&extension)?;
+    let mut broken = Vec::new();
+    let (mut all, mut reached) = (0, 0);
+    for scenario in Scenario::ALL {
+        let undisturbed = Subject::new(&extension, scenario, "undisturbed".to_owned())?;
+        let found = points(&extension, &undisturbed.settings, CALLS)?;
+        undisturbed.check()?;
+        let wanted = undisturbed.state()?;
+        undisturbed.remove()?;
+        // A sample takes every twentieth, another one in each scenario.
+        let step = size.of(20, 1, 1);
+        let (before, kept) = (reached, found.iter().skip(scenario as usize).step_by(step));
+        let points: Vec<&Point> = kept.collect();
+        all += points.len();
+        for (number, point) in points.iter().enumerate() {
+            let subject = Subject::new(&extension, scenario, format!("subject{number}"))?;
+            reached += usize::from(pass_with(&extension, &subject.settings, point, "signal=KILL")?.is_none());
+            let healed = subject.check().context("after the kill").and_then(|()| {
+                subject.pass()?;
+                subject.check().context("after the next pass")?;
+                let state = subject.state()?;
+                ensure!(state == wanted, "the next pass leaves {state:#?}, not {wanted:#?}");
+                Ok(())
+            });
+            if let Err(error) = healed {
+                broken.push(format!("{scenario:?}, {} {}: {error:#}", point.call, point.count));
+            }
+            subject.remove()?;
+        }
+        figures.note(&format!("calls of {scenario:?}, killed at"), format!("{}, {}", points.len(), reached - before));
+    }
+    // Another thread may be faster at one of them.
+    figures.at_least("share of the calls that were killed at, %", reached * 100 / all.max(1), 95);
+    figures.at_least("kills at a call", reached, size.of(50, 1_500, 1_500));
+    let kills = size.of(20, 300, 1_000);
+    let hit = at_random(&extension, kills, &mut broken)?;
+    figures.exactly("kills of the running service at random moments", hit, kills);
+    figures.exactly("broken, leaked, or not healed by the next pass", broken.len(), 0);
+    match broken.is_empty() {
+        true => Ok(()),
+        false => bail!("{}", broken.join("\n")),
+    }
+}
+
+/// Kills the service at random moments, with a new version in the vault each time. How often.
+fn at_random(extension: &Extension, kills: usize, broken: &mut Vec<String>) -> Result<usize> {
+    let mut random = fastrand::Rng::with_seed(20_231_114);
+    let mut subject = Subject::new(extension, Scenario::Renewal, "random".to_owned())?;
+    subject.pass()?;
+    for number in 0..kills {
+        subject.renew()?;
+        let service = extension.story.run(&subject.settings)?;
+        thread::sleep(LONGEST.mul_f64(random.f64()));
+        service.signal(Signal::KILL)?;
+        drop(service);
+        if let Err(error) = subject.check() {
+            broken.push(format!("random kill {number}: {error:#}"));
+        }
+    }
+    subject.pass()?;
+    subject.check()?;
+    let left = subject.state()?;
+    if left.keys().any(|name| name.ends_with(".tmp")) {
+        broken.push(format!("random kills: left over in {left:#?}"));
+    }
+    subject.remove()?;
+    Ok(kills)
+}

@@ -1,0 +1,71 @@
+//! The campaigns: what is tried by the thousand. `scripts/campaign` runs this; each campaign is a file of its own.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people prints")]
+
+mod crash;
+mod figures;
+mod points;
+mod scenario;
+
+use std::process::ExitCode;
+use std::thread;
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Parser;
+use figures::{Figures, Size};
+
+/// A campaign: measures at this size, and says when it could not.
+type Run = fn(Size, &mut Figures) -> Result<()>;
+
+/// All of them: name, what it shows, and where it is.
+const CAMPAIGNS: &[(&str, &str, Run)] = &[(
+    "crash",
+    "kill -9 at every file and socket call of a pass, and at random times of the service: nothing lost, nothing leaked",
+    crash::run,
+)];
+
+/// What is tried by the thousand
+#[derive(Parser)]
+#[command(name = "campaign")]
+struct Arguments {
+    /// Which one; `list` names them
+    name: String,
+    /// How much of it
+    #[arg(long, value_enum, default_value = "bounded")]
+    size: Size,
+}
+
+fn main() -> ExitCode {
+    let Arguments { name, size } = Arguments::parse();
+    if name == "list" {
+        for (name, shows, _) in CAMPAIGNS {
+            println!("{name:14} {shows}");
+        }
+        return ExitCode::SUCCESS;
+    }
+    let Some((_, _, run)) = CAMPAIGNS.iter().find(|(known, _, _)| *known == name) else {
+        eprintln!("campaign: there is no {name:?}; `list` names them");
+        return ExitCode::from(2);
+    };
+    let start = Instant::now();
+    // A private world belongs to a thread, and the main thread's would be the whole process's.
+    let ended = thread::spawn(move || {
+        let mut figures = Figures::default();
+        let result = run(size, &mut figures);
+        (figures, result)
+    });
+    let Ok((figures, result)) = ended.join() else {
+        return ExitCode::FAILURE;
+    };
+    println!("\n{}", figures.table(&name, size, start.elapsed()));
+    if let Err(error) = &result {
+        eprintln!("campaign {name}: it did not come to its end: {error:#}");
+    }
+    for missed in figures.missed() {
+        eprintln!("campaign {name}: {missed}");
+    }
+    match result.is_ok() && figures.missed().is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
