@@ -449,3 +449,22 @@ fn a_key_is_private_and_on_the_disk_before_it_has_a_name() {
     let swung = after.iter().position(|line| line.contains("rename") && line.contains("\"contoso.web\"")).unwrap();
     assert!(synced < linked && linked < swung, "{after:#?}");
 }
+
+#[test]
+fn an_error_in_a_new_folder_is_told_as_it_is() {
+    let (extension, _, _) = machine();
+    let settings = web(&json!({}));
+    let mut told = 0;
+    for count in 1..=10 {
+        let inject = format!("inject=getdents64:error=EIO:when={count}");
+        let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=getdents64", "-e", &inject];
+        let synced = extension.sync_under(&strace, &settings).unwrap();
+        if synced.code() != Some(0) {
+            let (_, message) = synced.error(0).unwrap();
+            assert!(message.contains("Input/output error") && message.contains("/srv"), "{count}: {message}");
+            told += 1;
+        }
+        let _ = fs::remove_dir_all(STORE);
+    }
+    assert!(told > 1, "{told}");
+}

@@ -220,6 +220,7 @@ fn the_service_may_do_little_and_write_only_where_its_certificates_are() {
         (vec!["touch", "/srv/x"], 1),
         (vec!["touch", "/etc/x"], 1),
         (vec!["touch", "/run/x"], 1),
+        (vec!["touch", "/dev/shm/x"], 1),
         (vec!["test", "-S", "/run/systemd/notify"], 0),
         (vec!["test", "-S", "/run/systemd/journal/stdout"], 0),
         (vec!["test", "-d", "/var/run/collector/x"], 0),

@@ -123,9 +123,12 @@ fn is_temporary(name: &[u8]) -> bool {
 /// Whether a directory can be the one that we just created: ours and empty.
 fn is_new(directory: &OwnedFd) -> Result<bool, Errno> {
     let is_ours = retry_on_intr(|| fstat(directory))?.st_uid == geteuid().as_raw();
-    let entries = retry_on_intr(|| Dir::read_from(directory))?;
-    let is_dot = |name: &[u8]| matches!(name, b"." | b"..");
-    Ok(is_ours && entries.into_iter().all(|entry| entry.is_ok_and(|entry| is_dot(entry.file_name().to_bytes()))))
+    for entry in retry_on_intr(|| Dir::read_from(directory))? {
+        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(is_ours)
 }
 
 #[cfg(test)]

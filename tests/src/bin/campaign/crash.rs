@@ -25,7 +25,7 @@ pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
     let (mut all, mut reached) = (0, 0);
     for scenario in Scenario::ALL {
         let undisturbed = Subject::new(&extension, scenario, "undisturbed".to_owned())?;
-        let found = points(&extension, &undisturbed.settings, CALLS)?;
+        let found = points(&extension, &undisturbed.settings, CALLS, "")?;
         undisturbed.check()?;
         let wanted = undisturbed.state()?;
         undisturbed.remove()?;

@@ -2,8 +2,11 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people prints")]
 
 mod crash;
+mod error;
+mod escape;
 mod figures;
 mod points;
+mod readers;
 mod scenario;
 
 use std::process::ExitCode;
@@ -18,11 +21,28 @@ use figures::{Figures, Size};
 type Run = fn(Size, &mut Figures) -> Result<()>;
 
 /// All of them: name, what it shows, and where it is.
-const CAMPAIGNS: &[(&str, &str, Run)] = &[(
-    "crash",
-    "kill -9 at every file and socket call of a pass, and at random times of the service: nothing lost, nothing leaked",
-    crash::run,
-)];
+const CAMPAIGNS: &[(&str, &str, Run)] = &[
+    (
+        "crash",
+        "kill -9 at every file and socket call of a pass, and at random times of the service: nothing lost, nothing leaked",
+        crash::run,
+    ),
+    (
+        "error",
+        "an error of each kind at every call on a file, a full disk, a read-only one: nothing lost, and the cause is named",
+        error::run,
+    ),
+    (
+        "readers",
+        "renewals before readers that spin: who may read never misses it, nobody else ever opens it, one change of the link each",
+        readers::run,
+    ),
+    (
+        "escape",
+        "a program of an attacker in place of the service, in its unit's sandbox: what it can write, read, start, connect to",
+        escape::run,
+    ),
+];
 
 /// What is tried by the thousand
 #[derive(Parser)]

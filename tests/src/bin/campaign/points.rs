@@ -1,9 +1,9 @@
 //! The system calls of a pass, at each of which something can be made to happen.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tests::handler_story::{Extension, program};
 use tests::story::Finished;
@@ -15,30 +15,34 @@ pub(crate) struct Point {
     pub(crate) count: usize,
 }
 
-/// The points of a pass with these settings, which is made. `calls` is what strace is to look at, such as `%file,%desc`.
-pub(crate) fn points(extension: &Extension, settings: &Value, calls: &str) -> Result<Vec<Point>> {
+/// What strace sees of these calls in a pass with these settings, with the paths of descriptors.
+pub(crate) fn trace(extension: &Extension, settings: &Value, calls: &str) -> Result<String> {
     let trace = extension.story.folder().join("trace");
     let (output, filter) = (trace.to_string_lossy(), format!("trace={calls}"));
-    let finished = pass_under(extension, settings, &["-o", &output, "-e", &filter])?;
+    let finished = pass_under(extension, settings, &["-y", "-o", &output, "-e", &filter])?;
     ensure!(finished.code == Some(0), "{finished:?}");
-    let mut threads: HashMap<(String, String), usize> = HashMap::new();
-    for line in fs::read_to_string(&trace)?.lines() {
+    Ok(fs::read_to_string(&trace)?)
+}
+
+/// The points of a pass with these settings, which is made. `calls` is what strace is to look at, such as `%file,%desc`;
+/// only those count whose line in the trace holds `about`, such as a folder.
+pub(crate) fn points(extension: &Extension, settings: &Value, calls: &str, about: &str) -> Result<Vec<Point>> {
+    let mut made: HashMap<(String, String), usize> = HashMap::new();
+    let mut points = BTreeSet::new();
+    for line in trace(extension, settings, calls)?.lines() {
         let Some((thread, rest)) = line.split_once(' ') else { continue };
         let Some((call, _)) = rest.trim_start().split_once('(') else { continue };
-        if call.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-            *threads.entry((thread.to_owned(), call.to_owned())).or_default() += 1;
+        // The call that starts the program is strace's own; other lines are ends of calls, and of threads.
+        let is_call = call != "execve" && call.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if is_call {
+            let count = made.entry((thread.to_owned(), call.to_owned())).or_default();
+            *count += 1;
+            if rest.contains(about) {
+                points.insert(Point { call: call.to_owned(), count: *count });
+            }
         }
     }
-    let mut most = BTreeMap::<String, usize>::new();
-    for ((_, call), count) in threads {
-        let known = most.entry(call).or_default();
-        *known = count.max(*known);
-    }
-    // The call that starts the program is strace's own.
-    most.remove("execve");
-    let points =
-        most.into_iter().flat_map(|(call, most)| (1..=most).map(move |count| Point { call: call.clone(), count }));
-    Ok(points.collect())
+    Ok(points.into_iter().collect())
 }
 
 /// A pass to which this is done at this point, in the words of strace: `signal=KILL`, `error=EIO`. `None` when that killed
@@ -48,23 +52,46 @@ pub(crate) fn pass_with(
     settings: &Value,
     point: &Point,
     done: &str,
-) -> Result<Option<Finished>> {
+) -> Result<Option<Disturbed>> {
     let Point { call, count } = point;
-    let (filter, inject) = (format!("trace={call}"), format!("inject={call}:{done}:when={count}"));
-    match pass_under(extension, settings, &["-o", "/dev/null", "-e", &filter, "-e", &inject]) {
-        Ok(finished) => Ok(Some(finished)),
+    let trace = extension.story.folder().join("trace");
+    let (output, filter) = (trace.to_string_lossy(), format!("trace={call},{RENAMES}"));
+    let inject = format!("inject={call}:{done}:when={count}");
+    match pass_under(extension, settings, &["-y", "-o", &output, "-e", &filter, "-e", &inject]) {
+        Ok(finished) => Ok(Some(Disturbed { finished, trace: fs::read_to_string(&trace)? })),
         Err(error) if format!("{error:#}").contains("ended by signal 9") => Ok(None),
         Err(error) => Err(error).with_context(|| format!("{point:?}")),
+    }
+}
+
+/// What gives a file its name.
+const RENAMES: &str = "renameat,renameat2";
+
+/// A pass that went on with what was done to it.
+pub(crate) struct Disturbed {
+    /// How it ended, and what it printed.
+    pub(crate) finished: Finished,
+    trace: String,
+}
+
+impl Disturbed {
+    /// Where the error was injected: the line of the call. `None` when the pass did not come to it.
+    pub(crate) fn injected(&self) -> Option<&str> {
+        self.trace.lines().find(|line| line.contains("(INJECTED)"))
+    }
+
+    /// Whether a file with this name was renamed after the error.
+    pub(crate) fn renamed_after(&self, name: &str) -> bool {
+        let after = self.trace.lines().skip_while(|line| !line.contains("(INJECTED)"));
+        after.skip(1).any(|line| line.contains("rename") && line.contains(name))
     }
 }
 
 fn pass_under(extension: &Extension, settings: &Value, options: &[&str]) -> Result<Finished> {
     let file = extension.story.write_settings(settings)?.to_string_lossy().into_owned();
     let service = program("akvvm_service")?.to_string_lossy().into_owned();
-    let words = [&["-f", "-qq"], options, &[&service, "sync", &file]].concat();
+    let words = [&["-f", "-qq"], options, &[&service, "sync", "--json", &file]].concat();
     let finished = extension.attempt("strace", &words)?;
-    if finished.errors.contains("strace: ") {
-        bail!("{}", finished.errors);
-    }
+    ensure!(!finished.errors.contains("strace: "), "{}", finished.errors);
     Ok(finished)
 }

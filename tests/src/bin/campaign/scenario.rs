@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -210,7 +211,10 @@ impl<'a> Subject<'a> {
     /// Takes away all that there is of it.
     pub(crate) fn remove(self) -> Result<()> {
         self.extension.story.azure.vault("contoso", |vault| vault.secrets.remove(&self.name))?;
-        fs::remove_dir_all(STORE).context(STORE)
+        match fs::remove_dir_all(STORE) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).context(STORE),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,0 +1,156 @@
+//! The kernel answers with an error, at every call on a file of a pass, and a real disk is full or read-only: what was in use
+//! stays, the cause is named with its path, and the next pass leaves what a pass without an error would have left.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use tests::handler_story::{DISK, Extension};
+
+use crate::figures::{Figures, Size};
+use crate::points::{Disturbed, Point, pass_with, points};
+use crate::scenario::{STORE, Scenario, Subject, add_accounts};
+
+/// Every call on a file or a folder.
+const CALLS: &str = "%file,%desc";
+/// What goes wrong, and the words for it.
+const ERRORS: [(&str, &str); 7] = [
+    ("ENOSPC", "No space left on device"),
+    ("EIO", "Input/output error"),
+    ("EDQUOT", "Disk quota exceeded"),
+    ("EROFS", "Read-only file system"),
+    ("EACCES", "Permission denied"),
+    ("EMFILE", "Too many open files"),
+    ("EINTR", "Interrupted system call"),
+];
+
+pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
+    let extension = Extension::begin()?;
+    add_accounts(&extension)?;
+    let mut wrong = Vec::new();
+    let mut tally = Tally::default();
+    for scenario in Scenario::ALL {
+        let undisturbed = Subject::new(&extension, scenario, "undisturbed".to_owned())?;
+        // The long form goes through the calls on all other files, too: settings, roots, accounts, the program itself.
+        let about = size.of(DISK, DISK, "");
+        let found = points(&extension, &undisturbed.settings, CALLS, about)?;
+        let wanted = undisturbed.state()?;
+        undisturbed.remove()?;
+        let tries = found.iter().flat_map(|point| ERRORS.iter().map(move |error| (point, error)));
+        // A sample takes every hundredth, other ones in each scenario.
+        let tries = tries.skip(scenario as usize).step_by(size.of(100, 1, 1));
+        for (number, (point, error)) in tries.enumerate() {
+            let subject = Subject::new(&extension, scenario, format!("subject{number}"))?;
+            let told = endure(&extension, &subject, point, error, &mut tally).and_then(|()| {
+                subject.pass()?;
+                subject.check().context("after the next pass")?;
+                let state = subject.state()?;
+                ensure!(state == wanted, "the next pass leaves {state:#?}, not {wanted:#?}");
+                Ok(())
+            });
+            if let Err(problem) = told {
+                wrong.push(format!("{scenario:?}, {} {}, {}: {problem:#}", point.call, point.count, error.0));
+            }
+            subject.remove()?;
+        }
+    }
+    drop(extension);
+    real_disk().context("a real disk")?;
+    figures.at_least("errors at a call", tally.injected, size.of(20, 1_500, 5_000));
+    figures.note("of these the pass went on with", tally.survived);
+    figures.note("of these it reported with cause and path", tally.reported);
+    figures.note("failed fsync", tally.fsync);
+    figures.exactly("a full disk and a read-only one, endured and healed", 2, 2);
+    figures.exactly("lost, leaked, unnamed, or not healed by the next pass", wrong.len(), 0);
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => bail!("{}", wrong.join("\n")),
+    }
+}
+
+/// How errors ended.
+#[derive(Default)]
+struct Tally {
+    injected: usize,
+    survived: usize,
+    reported: usize,
+    fsync: usize,
+}
+
+/// A pass with this error. What must be true of it right after.
+fn endure(
+    extension: &Extension,
+    subject: &Subject<'_>,
+    point: &Point,
+    (error, words): &(&str, &str),
+    tally: &mut Tally,
+) -> Result<()> {
+    let disturbed = pass_with(extension, &subject.settings, point, &format!("error={error}"))?;
+    let disturbed = disturbed.context("the error killed it")?;
+    subject.check().context("after the error")?;
+    let Some(line) = disturbed.injected().map(str::to_owned) else { return Ok(()) };
+    tally.injected += 1;
+    if point.call == "fsync" {
+        tally.fsync += 1;
+        let name = line.split(['<', '>']).nth(1).and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+        let unfinished = name.ends_with(".tmp") && *error != "EINTR";
+        ensure!(!unfinished || !disturbed.renamed_after(name), "renamed after a failed fsync: {line}");
+    }
+    match disturbed.finished.code {
+        Some(0) => tally.survived += 1,
+        // Before the program's own first line, the loader has its say.
+        _ if !line.contains(DISK) => tally.survived += 1,
+        _ => {
+            let message = message(&disturbed)?;
+            ensure!(*error != "EINTR", "not tried again: {line}: {message}");
+            ensure!(message.contains(words) && message.contains(DISK), "{line}: {message}");
+            tally.reported += 1;
+        }
+    }
+    Ok(())
+}
+
+/// What the certificate's error says.
+fn message(disturbed: &Disturbed) -> Result<String> {
+    let said = &disturbed.finished;
+    let result: Value = serde_json::from_str(&said.output).with_context(|| format!("{said:?}"))?;
+    let message = result["certificates"][0]["error"]["message"].as_str();
+    message.map(str::to_owned).with_context(|| format!("no error is told: {said:?}"))
+}
+
+/// A small file system of its own behind a loop device, which fills up, and is mounted read-only.
+fn real_disk() -> Result<()> {
+    let extension = Extension::begin()?;
+    add_accounts(&extension)?;
+    let image = extension.story.folder().join("image").to_string_lossy().into_owned();
+    extension.run("truncate", &["--size", "8M", &image])?;
+    extension.run("mkfs.ext4", &["-q", &image])?;
+    extension.run("mount", &["-o", "loop", &image, DISK])?;
+    let disk = Path::new(DISK);
+    let filler = disk.join("filler");
+    // Where no large piece fits any more, small ones do; what was reserved for a file is given back when it is on the disk.
+    let fill = "for piece in 64k 1k 1k; do \
+                dd if=/dev/zero of=/srv/filler bs=$piece oflag=append conv=notrunc 2>/dev/null || sync; done";
+    for (words, begin, end) in [
+        ("No space left on device", fill, "rm /srv/filler"),
+        ("Read-only file system", "mount -o remount,ro /srv", "mount -o remount,rw /srv"),
+    ] {
+        let subject = Subject::new(&extension, Scenario::Renewal, "web".to_owned())?;
+        let before = subject.state()?;
+        extension.run("sh", &["-c", begin])?;
+        let synced = extension.sync(&subject.settings)?;
+        let (_, message) = synced.error(0)?;
+        ensure!(message.contains(words) && message.contains(STORE), "{message}");
+        subject.check()?;
+        let state = subject.state()?;
+        ensure!(state == before, "{words}: {state:#?}, not {before:#?}");
+        extension.run("sh", &["-c", end])?;
+        subject.pass()?;
+        subject.check()?;
+        ensure!(subject.state()?.len() == 3, "a link and two versions: {:#?}", subject.state()?);
+        subject.remove()?;
+    }
+    ensure!(!filler.exists() && fs::read_dir(disk)?.count() > 0, "what is left on the disk");
+    Ok(())
+}

@@ -1,0 +1,135 @@
+"""What a program can do that runs in place of the service: told as JSON, the system's word for each attempt.
+
+    escape.py PLACES RESULTS    PLACES is JSON: name to path of what is written to; RESULTS a file
+"""
+
+import ctypes
+import errno
+import json
+import mmap
+import os
+import socket
+import sys
+
+libc = ctypes.CDLL(None, use_errno=True)
+SYSCALLS = {
+    "open_by_handle_at": (304, 265), "ptrace": (101, 117), "process_vm_readv": (310, 270), "bpf": (321, 280),
+    "perf_event_open": (298, 241), "init_module": (175, 105), "keyctl": (250, 219), "userfaultfd": (323, 282),
+    "pivot_root": (155, 41), "reboot": (169, 142), "settimeofday": (164, 170), "swapon": (167, 224),
+    "syslog": (103, 116), "kexec_load": (246, 104), "fanotify_init": (300, 262), "acct": (163, 89),
+    "io_uring_setup": (425, 425), "pidfd_send_signal": (424, 424), "quotactl": (179, 60), "setns": (308, 268),
+}
+
+
+def syscall(name, *arguments):
+    number = SYSCALLS[name][os.uname().machine == "aarch64"]
+    arguments = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
+    check(libc.syscall(ctypes.c_long(number), *arguments))
+
+
+def check(result):
+    if result == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def write(path):
+    path = os.path.join(path, "written-by-escape") if os.path.isdir(path) else path
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+
+
+def read(path):
+    if os.path.isdir(path):
+        os.listdir(path)
+    else:
+        with open(path, "rb") as file:
+            file.read(1)
+
+
+def by_handle(folder, victim):
+    """The file behind another mount of the same file system, opened through the one that may be written to."""
+    handle = ctypes.create_string_buffer(8 + 128)
+    ctypes.c_uint.from_buffer(handle).value = 128
+    mount = ctypes.c_int()
+    check(libc.name_to_handle_at(-100, victim.encode(), handle, ctypes.byref(mount), 0))
+    syscall("open_by_handle_at", os.open(folder, os.O_RDONLY), handle, os.O_WRONLY)
+
+
+def connect(path):
+    socket.socket(socket.AF_UNIX).connect(path)
+
+
+def make_mode(folder, mode):
+    path = os.path.join(folder, "mode")
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+    os.chmod(path, mode)
+
+
+def executable_memory():
+    mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+
+
+def read_memory():
+    byte = ctypes.create_string_buffer(1)
+    vector = (ctypes.c_void_p * 2)(ctypes.addressof(byte), 1)
+    syscall("process_vm_readv", 1, ctypes.addressof(vector), 1, ctypes.addressof(vector), 1, 0)
+
+
+def attempts(places):
+    store = places["the store"]
+    for name, path in places.items():
+        yield f"write to {name}", lambda path=path: write(path)
+    for path in ["/etc", "/etc/systemd/system", "/etc/cron.d", "/usr/bin", "/boot", "/root", "/home", "/opt", "/srv", "/var",
+                 "/var/lib", "/var/spool", "/run", "/tmp", "/var/tmp", "/sys/fs/cgroup", "/proc/sys/kernel/core_pattern",
+                 "/proc/sysrq-trigger", "/opt/akvvm"]:
+        yield f"write to {path}", lambda path=path: write(path)
+    for path in ["/etc/shadow", "/proc/1/environ", "/proc/1/root/etc", "/proc/kcore", "/proc/kallsyms", "/dev/kmsg", "/dev/mem"]:
+        yield f"read {path}", lambda path=path: read(path)
+    for path in ["/run/systemd/private", "/run/dbus/system_bus_socket", "/run/docker.sock", "/run/containerd/containerd.sock"]:
+        yield f"connect to {path}", lambda path=path: connect(path)
+    yield "open a file by its handle, past the mounts", lambda: by_handle(store, "/srv/victim")
+    yield "make a set-user-id program", lambda: make_mode(store, 0o4755)
+    yield "make a device", lambda: os.mknod(os.path.join(store, "device"), 0o20600, os.makedev(1, 1))
+    yield "link a file from elsewhere into the store", lambda: os.link("/srv/victim", os.path.join(store, "linked"))
+    yield "become another user", lambda: os.setuid(1)
+    yield "mount", lambda: check(libc.mount(b"tmpfs", store.encode(), b"tmpfs", 0, None))
+    yield "remount writable", lambda: check(libc.mount(None, b"/", None, 32 | 4096, None))
+    yield "unmount", lambda: check(libc.umount2(b"/run", 2))
+    yield "a user namespace", lambda: check(libc.unshare(0x10000000))
+    yield "a mount namespace", lambda: check(libc.unshare(0x20000))
+    yield "another's namespace", lambda: syscall("setns", os.open("/proc/self/ns/net", os.O_RDONLY), 0)
+    yield "chroot", lambda: os.chroot("/")
+    yield "executable memory that can be written", executable_memory
+    yield "signal another process", lambda: os.kill(1, 0)
+    yield "signal through a descriptor", lambda: syscall("pidfd_send_signal", os.pidfd_open(1), 0, 0, 0)
+    yield "memory shared by name", lambda: write("/dev/shm")
+    yield "the host's name", lambda: socket.sethostname(socket.gethostname())
+    yield "a raw socket", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)
+    yield "a packet socket", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    yield "a socket to the hypervisor", lambda: socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+    yield "listen on a port below 1024", lambda: socket.socket().bind(("127.0.0.1", 81))
+    yield "more priority", lambda: os.nice(-5)
+    yield "trace another process", lambda: syscall("ptrace", 16, 1, 0, 0)
+    yield "read another's memory", read_memory
+    for name in ["bpf", "perf_event_open", "init_module", "keyctl", "userfaultfd", "pivot_root", "settimeofday", "swapon", "syslog",
+                 "kexec_load", "fanotify_init", "acct", "io_uring_setup", "quotactl"]:
+        yield f"call {name}", lambda name=name: syscall(name, 0, 0, 0, 0, 0)
+    yield "call reboot", lambda: syscall("reboot", 0, 0, 0, 0)
+    yield "connect to the metadata service", lambda: socket.create_connection(("169.254.169.254", 80), 5)
+    yield "connect to the vault", lambda: socket.create_connection(("contoso.vault.azure.net", 443), 5)
+
+
+def outcome(attempt):
+    try:
+        attempt()
+    except OSError as error:
+        return errno.errorcode.get(error.errno, str(error))
+    return "done"
+
+
+with open(sys.argv[1]) as file:
+    results = {name: outcome(attempt) for name, attempt in attempts(json.load(file))}
+with open(sys.argv[2] + ".part", "w") as file:
+    json.dump(results, file)
+os.rename(sys.argv[2] + ".part", sys.argv[2])
