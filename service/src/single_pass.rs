@@ -1,6 +1,6 @@
 //! `sync FILE`: one pass before a person's eyes.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -45,13 +45,14 @@ pub(crate) fn run(file: &Path, folders: &Folders, as_json: bool) -> Result<u8> {
     }
     let _lock = lock(file, folders, WAIT)?;
     let Passed { reports, identity, .. } = pass(&settings);
-    let mut out = io::stdout().lock();
+    let mut out = BufWriter::new(io::stdout().lock());
     if as_json {
         serde_json::to_writer(&mut out, &to_json(&settings.certificates, &reports, identity.as_deref()))?;
         writeln!(out)?;
     } else {
         print(&mut out, &settings.certificates, &reports, identity.as_deref())?;
     }
+    out.flush()?;
     if let Some(folder) = &folders.status {
         let now = Timestamp::now();
         let phase = match reports.iter().all(|report| report.is_satisfied(now)) {

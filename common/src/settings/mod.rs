@@ -75,7 +75,7 @@ pub struct ObservedCertificate {
 impl ObservedCertificate {
     /// `<vault>.<certificate>`, what the files of this certificate are called after.
     pub fn base_name(&self) -> String {
-        format!("{}.{}", self.url.vault(), self.url.name())
+        [self.url.vault(), ".", self.url.name()].concat()
     }
 
     /// The name of the link that applications use.

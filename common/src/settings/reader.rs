@@ -56,8 +56,8 @@ impl<'a> Node<'a> {
 
     /// The child under `key`, when this is an object that has it.
     pub(super) fn child(&self, key: &str) -> Option<Self> {
-        let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
-        self.value.get(key).and_then(|value| Self::new(path, value))
+        let path = || if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
+        self.value.get(key).and_then(|value| Self::new(path(), value))
     }
 
     pub(super) fn entries(&self) -> Option<&'a Map<String, Value>> {

@@ -358,9 +358,9 @@ fn folder(text: &str) -> Result<Arc<Path>, String> {
         return refused("is too long");
     }
     let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).collect();
-    let folder = Path::new("/").join(parts.join("/"));
-    let tree = REFUSED_TREES.iter().find(|tree| folder.starts_with(tree));
-    if let Some(tree) = tree {
+    let folder = format!("/{}", parts.join("/"));
+    let is_in = |tree: &str| folder.strip_prefix(tree).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if let Some(tree) = REFUSED_TREES.iter().find(|tree| is_in(tree)) {
         return refused(&format!("lies in {tree}, which belongs to the system"));
     }
     let is_policy = |name: &str| name.starts_with("cron") || name.ends_with(".d");
@@ -378,7 +378,7 @@ fn folder(text: &str) -> Result<Arc<Path>, String> {
     {
         return refused("is a folder that the guest agent deletes");
     }
-    Ok(folder.into())
+    Ok(Path::new(&folder).into())
 }
 
 /// The guest agent removes every `<name>-<version>` below its folder that is not in the goal state.
