@@ -13,12 +13,14 @@ mod transport;
 pub(crate) use roots::Roots;
 pub(crate) use transport::TransportError;
 
+use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use ureq::Agent;
 use ureq::config::{AutoHeaderValue, Config, ConfigBuilder};
-use ureq::http::{HeaderMap, Uri};
+use ureq::http::{HeaderMap, HeaderValue, Uri};
 use ureq::typestate::AgentScope;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
 use zeroize::Zeroizing;
@@ -29,6 +31,8 @@ use tls::TlsConnector;
 
 /// A secret is 25 kB at most; nothing that we ask for is larger than this.
 const LARGEST_BODY: u64 = 1024 * 1024;
+/// Room for a body whose length is not said.
+const USUAL_BODY: u64 = 32 * 1024;
 const LARGEST_HEADER: usize = 64 * 1024;
 /// The whole of one request, whatever the server does.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -98,16 +102,29 @@ impl VaultClient {
     }
 }
 
+/// A header's value that is shown nowhere, and wiped when the last request that carries it is done. `None` when no header
+/// can hold it.
+pub(crate) fn secret_header(text: String) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(Zeroizing::new(text))).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
 /// Sends `GET url` with `headers` and reads the whole answer.
-pub(crate) fn get(agent: &Agent, url: &str, headers: &[(&str, &str)]) -> Result<Answer, TransportError> {
+pub(crate) fn get(agent: &Agent, url: &str, headers: &[(&str, &HeaderValue)]) -> Result<Answer, TransportError> {
     let mut request = agent.get(url);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
     let failed = |error| TransportError::of(error, is_proxied(agent, url));
     let mut response = request.call().map_err(failed)?;
-    let body = response.body_mut().with_config().limit(LARGEST_BODY).read_to_vec().map_err(failed)?;
-    Ok(Answer { status: response.status().as_u16(), headers: response.headers().clone(), body: Zeroizing::new(body) })
+    // A buffer that grows would leave copies of what it held.
+    let room = response.body().content_length().unwrap_or(USUAL_BODY).min(LARGEST_BODY);
+    let mut body = Zeroizing::new(Vec::with_capacity(room as usize));
+    let mut reader = response.body_mut().with_config().limit(LARGEST_BODY).reader();
+    reader.read_to_end(&mut body).map_err(|error| failed(error.into()))?;
+    let (head, _) = response.into_parts();
+    Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
 }
 
 fn is_proxied(agent: &Agent, url: &str) -> bool {

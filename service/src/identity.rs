@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use common::settings::{Identity, Protocol, Selector};
 use ureq::Agent;
-use zeroize::Zeroizing;
+use ureq::http::HeaderValue;
 
 use crate::http;
 use request::Request;
@@ -27,7 +27,7 @@ const METADATA_VERSION: &str = "2018-02-01";
 
 /// A bearer token. Its text is shown nowhere.
 pub(crate) struct Token {
-    text: Zeroizing<String>,
+    bearer: HeaderValue,
     /// How its identity was asked for.
     selector: Selector,
     /// The client id of the identity that answered, when the answer tells.
@@ -38,8 +38,8 @@ pub(crate) struct Token {
 
 impl Token {
     /// The value of an `Authorization` header.
-    pub(crate) fn bearer(&self) -> Zeroizing<String> {
-        Zeroizing::new(format!("Bearer {}", *self.text))
+    pub(crate) fn bearer(&self) -> &HeaderValue {
+        &self.bearer
     }
 
     pub(crate) fn selector(&self) -> &Selector {

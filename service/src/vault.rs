@@ -51,9 +51,8 @@ struct Body {
 /// # Errors
 /// The vault was not reached, refused, or answered with something else.
 pub(crate) fn secret(agent: &Agent, url: &SecretUrl, token: &Token) -> Result<SecretBundle, VaultError> {
-    let bearer = token.bearer();
     let address = format!("{url}?api-version={API_VERSION}");
-    let answer = http::get(agent, &address, &[("Authorization", &bearer)])
+    let answer = http::get(agent, &address, &[("Authorization", token.bearer())])
         .map_err(|source| VaultError::Transport { host: url.host().to_owned(), source })?;
     if answer.status != 200 {
         return Err(refusal::of(&answer, url));

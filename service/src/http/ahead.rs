@@ -20,6 +20,7 @@ use ureq::{Error, Timeout};
 use super::resolver::RememberingResolver;
 use super::tls::{Socket, TlsTransport};
 use super::{CONNECT, lock};
+use crate::system;
 
 /// What an attempt came to.
 type Opened = Result<TlsTransport<Direct>, Error>;
@@ -97,12 +98,10 @@ pub(super) struct Direct {
 impl Direct {
     /// Whether the other side hung up meanwhile. What it may have sent is part of the handshake.
     fn is_closed(&self) -> bool {
-        let peeked = self.stream.set_nonblocking(true).and_then(|()| self.stream.peek(&mut [0]));
-        let is_closed = match peeked {
+        match system::peek(&self.stream) {
             Ok(length) => length == 0,
             Err(error) => error.kind() != io::ErrorKind::WouldBlock,
-        };
-        is_closed || self.stream.set_nonblocking(false).is_err()
+        }
     }
 }
 
@@ -114,9 +113,7 @@ impl Socket for Direct {
     }
 
     fn is_open(&mut self) -> bool {
-        let silent = self.stream.set_nonblocking(true).is_ok()
-            && matches!(self.stream.peek(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
-        silent && self.stream.set_nonblocking(false).is_ok()
+        matches!(system::peek(&self.stream), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 

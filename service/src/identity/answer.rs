@@ -7,7 +7,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::settings::{Identity, Protocol, Selector};
 use common::text::excerpt;
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
 use super::{IdentityError, Token};
 use crate::http::{self, Answer};
@@ -93,6 +92,8 @@ pub(super) fn read(answer: &Answer, identity: &Identity) -> Result<Token, Identi
     if text.is_empty() || text.len() > LONGEST_TOKEN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(malformed("access_token is missing or unusable"));
     }
+    let bearer = http::secret_header(format!("Bearer {text}"));
+    let bearer = bearer.ok_or_else(|| malformed("access_token is missing or unusable"))?;
     let claims = claims(text);
     let told = Told {
         client_ids: [parsed.client_id.clone(), claims.appid],
@@ -103,7 +104,7 @@ pub(super) fn read(answer: &Answer, identity: &Identity) -> Result<Token, Identi
     let client_id = told.client_ids.into_iter().flatten().next().map(|id| id.to_ascii_lowercase());
     let (now, left) = (Instant::now(), lifetime(&parsed));
     Ok(Token {
-        text: Zeroizing::new(text.to_owned()),
+        bearer,
         selector: identity.selector.clone(),
         client_id,
         refresh_at: now + left - MARGIN.min(left / 2),

@@ -4,11 +4,9 @@
 //! `WWW-Authenticate: Basic realm=PATH`, and a token when the request comes again with `Authorization: Basic CONTENT`, the
 //! file's content as it is. Any local process may have taken the agent's port: what is read and sent is decided here.
 
-use zeroize::Zeroizing;
-
 use super::request::Request;
 use super::{IdentityError, key_file};
-use crate::http::Answer;
+use crate::http::{self, Answer};
 
 const VERSION: &str = "2020-06-01";
 /// A key serves once and not for long: one that came too late is followed by another.
@@ -34,7 +32,8 @@ pub(super) fn ask(request: &Request<'_>) -> Result<Answer, IdentityError> {
         let path = answer.header("www-authenticate").and_then(realm);
         let path = path.ok_or_else(|| malformed("it named no key file, as the Azure Arc agent does"))?;
         let key = key_file::read(path)?;
-        let authorization = Zeroizing::new(format!("Basic {}", *key));
+        let authorization = http::secret_header(format!("Basic {}", *key));
+        let authorization = authorization.ok_or_else(|| malformed("the key in the file that it named is none"))?;
         answer = request.send(VERSION, Some(&authorization))?;
         if answer.status != 401 {
             break;

@@ -2,6 +2,7 @@
 
 use common::settings::{Identity, Selector};
 use ureq::Agent;
+use ureq::http::HeaderValue;
 
 use super::IdentityError;
 use crate::http::{self, Answer};
@@ -18,7 +19,7 @@ impl Request<'_> {
     ///
     /// # Errors
     /// No answer came.
-    pub(super) fn send(&self, version: &str, authorization: Option<&str>) -> Result<Answer, IdentityError> {
+    pub(super) fn send(&self, version: &str, authorization: Option<&HeaderValue>) -> Result<Answer, IdentityError> {
         let endpoint = &self.identity.endpoint;
         let mut query = format!("?api-version={version}&resource={}", percent_encoded(self.audience));
         match &self.identity.selector {
@@ -29,7 +30,8 @@ impl Request<'_> {
         }
         // By address: `localhost` must not depend on what a name service says.
         let url = format!("http://{}{}{query}", endpoint.address(), endpoint.path());
-        let mut headers = vec![("Metadata", "true")];
+        let metadata = HeaderValue::from_static("true");
+        let mut headers = vec![("Metadata", &metadata)];
         headers.extend(authorization.map(|value| ("Authorization", value)));
         http::get(self.agent, &url, &headers)
             .map_err(|source| IdentityError::Transport { endpoint: endpoint.to_string(), source })

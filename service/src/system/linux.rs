@@ -3,6 +3,7 @@
 mod supervisor;
 
 use std::io;
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::fs::Mode;
+use rustix::net::{RecvFlags, recv};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -74,6 +76,13 @@ pub(crate) fn trust_store() -> Option<PathBuf> {
 /// What this machine calls itself.
 pub(crate) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Whether something came in on a connection: 1, or 0 when the other side hung up. Nothing is waited for, which is
+/// `WouldBlock`, and nothing is taken out.
+pub(crate) fn peek(stream: &TcpStream) -> io::Result<usize> {
+    let (_, length) = recv(stream, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
+    Ok(length)
 }
 
 /// A connection to the socket at `path`, whose reads and writes take `patience` at most. A server with a full backlog is

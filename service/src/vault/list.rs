@@ -49,13 +49,12 @@ struct Attributes {
 /// # Errors
 /// The vault was not reached, refused, or answered with something else.
 pub(crate) fn versions(agent: &Agent, url: &SecretUrl, token: &Token, pages: usize) -> Result<VersionList, VaultError> {
-    let bearer = token.bearer();
     let address = format!("https://{}/secrets/{}/versions", url.host(), url.name());
     let malformed = |reason: &str| VaultError::Malformed { url: address.clone(), reason: reason.to_owned() };
     let mut list = VersionList { versions: Vec::new(), pages: 0, is_whole: false, clock_skew: None };
     let mut query = format!("api-version={API_VERSION}&maxresults={PAGE}");
     while list.pages < pages {
-        let answer = http::get(agent, &format!("{address}?{query}"), &[("Authorization", &bearer)])
+        let answer = http::get(agent, &format!("{address}?{query}"), &[("Authorization", token.bearer())])
             .map_err(|source| VaultError::Transport { host: url.host().to_owned(), source })?;
         if answer.status != 200 {
             return Err(refusal::of(&answer, url));
