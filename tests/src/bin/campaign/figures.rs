@@ -51,6 +51,11 @@ impl Figures {
         self.judge(name, &figure, &format!("at least {goal}"), figure >= goal);
     }
 
+    /// A figure that must not be more.
+    pub(crate) fn at_most<T: Display + PartialOrd>(&mut self, name: &str, figure: T, goal: T) {
+        self.judge(name, &figure, &format!("at most {goal}"), figure <= goal);
+    }
+
     fn judge(&mut self, name: &str, figure: &impl Display, goal: &impl Display, met: bool) {
         self.rows.push([name.to_owned(), figure.to_string(), goal.to_string()]);
         if !met {

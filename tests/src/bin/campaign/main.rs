@@ -8,6 +8,7 @@ mod figures;
 mod points;
 mod readers;
 mod scenario;
+mod soak;
 
 use std::process::ExitCode;
 use std::thread;
@@ -42,6 +43,7 @@ const CAMPAIGNS: &[(&str, &str, Run)] = &[
         "a program of an attacker in place of the service, in its unit's sandbox: what it can write, read, start, connect to",
         escape::run,
     ),
+    ("soak", "polls without a pause, with faults: descriptors, threads, memory and logs do not grow", soak::run),
 ];
 
 /// What is tried by the thousand

@@ -75,9 +75,10 @@ pub(crate) struct Disturbed {
 }
 
 impl Disturbed {
-    /// Where the error was injected: the line of the call. `None` when the pass did not come to it.
-    pub(crate) fn injected(&self) -> Option<&str> {
-        self.trace.lines().find(|line| line.contains("(INJECTED)"))
+    /// Where the error was injected: the lines of the calls, of which each thread has one at most. None when the pass did
+    /// not come to it.
+    pub(crate) fn injected(&self) -> Vec<&str> {
+        self.trace.lines().filter(|line| line.contains("(INJECTED)")).collect()
     }
 
     /// Whether a file with this name was renamed after the error.
