@@ -52,7 +52,7 @@ pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
     let mut settled = None;
     let is_current = |name: &str, version: &str| {
         let target = fs::read_link(Path::new(STORE).join(format!("contoso.{name}")));
-        target.is_ok_and(|target| target == PathBuf::from(format!("contoso.{name}.{version}")))
+        target.is_ok_and(|target| target == Path::new(&format!("contoso.{name}.{version}")))
     };
     for poll in 0..polls {
         for name in &names {
