@@ -15,6 +15,8 @@ use crate::scenario::{Scenario, Subject, add_accounts};
 
 /// Every call on a file, a folder or a socket.
 const CALLS: &str = "%file,%desc,%network";
+/// Of two threads that do the same work one may be faster, so that the other never comes to the call.
+const TRIES: usize = 4;
 /// The longest that a service is left alone before it is killed at a random moment: twice what a start and a pass take.
 const LONGEST: Duration = Duration::from_millis(150);
 
@@ -35,8 +37,17 @@ pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
         let points: Vec<&Point> = kept.collect();
         all += points.len();
         for (number, point) in points.iter().enumerate() {
-            let subject = Subject::new(&extension, scenario, format!("subject{number}"))?;
-            reached += usize::from(pass_with(&extension, &subject.settings, point, "signal=KILL")?.is_none());
+            let mut tries = 0;
+            let subject = loop {
+                let subject = Subject::new(&extension, scenario, format!("subject{number}"))?;
+                let was_killed = pass_with(&extension, &subject.settings, point, "signal=KILL")?.is_none();
+                reached += usize::from(was_killed);
+                tries += 1;
+                if was_killed || tries == TRIES {
+                    break subject;
+                }
+                subject.remove()?;
+            };
             let healed = subject.check().context("after the kill").and_then(|()| {
                 subject.pass()?;
                 subject.check().context("after the next pass")?;
@@ -51,12 +62,12 @@ pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
         }
         figures.note(&format!("calls of {scenario:?}, killed at"), format!("{}, {}", points.len(), reached - before));
     }
-    // Another thread may be faster at one of them.
-    figures.at_least("share of the calls that were killed at, %", reached * 100 / all.max(1), 95);
+    figures.at_least("share of the calls that were killed at, %", reached * 100 / all.max(1), 99);
     figures.at_least("kills at a call", reached, size.of(50, 1_500, 1_500));
     let kills = size.of(20, 300, 1_000);
-    let hit = at_random(&extension, kills, &mut broken)?;
-    figures.exactly("kills of the running service at random moments", hit, kills);
+    let before = at_random(&extension, kills, &mut broken)?;
+    figures.note("kills of the running service at random moments", kills);
+    figures.at_least("of these before the new version was in use", before, kills / 10);
     figures.exactly("broken, leaked, or not healed by the next pass", broken.len(), 0);
     match broken.is_empty() {
         true => Ok(()),
@@ -64,17 +75,19 @@ pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
     }
 }
 
-/// Kills the service at random moments, with a new version in the vault each time. How often.
+/// Kills the service at random moments, with a new version in the vault each time. How often it was not in use yet.
 fn at_random(extension: &Extension, kills: usize, broken: &mut Vec<String>) -> Result<usize> {
     let mut random = fastrand::Rng::with_seed(20_231_114);
     let mut subject = Subject::new(extension, Scenario::Renewal, "random".to_owned())?;
     subject.pass()?;
+    let mut before = 0;
     for number in 0..kills {
         subject.renew()?;
         let service = extension.story.run(&subject.settings)?;
         thread::sleep(LONGEST.mul_f64(random.f64()));
         service.signal(Signal::KILL)?;
         drop(service);
+        before += usize::from(!subject.is_current());
         if let Err(error) = subject.check() {
             broken.push(format!("random kill {number}: {error:#}"));
         }
@@ -86,5 +99,5 @@ fn at_random(extension: &Extension, kills: usize, broken: &mut Vec<String>) -> R
         broken.push(format!("random kills: left over in {left:#?}"));
     }
     subject.remove()?;
-    Ok(kills)
+    Ok(before)
 }

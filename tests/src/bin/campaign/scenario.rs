@@ -110,6 +110,12 @@ impl<'a> Subject<'a> {
         Path::new(STORE).join(&self.name)
     }
 
+    /// Whether the link leads to the newest version.
+    pub(crate) fn is_current(&self) -> bool {
+        let target = fs::read_link(self.folder().join(format!("contoso.{}", self.name))).unwrap_or_default();
+        self.versions.last().is_some_and(|(version, _)| target.to_string_lossy().ends_with(version))
+    }
+
     /// Puts a new version into the vault.
     pub(crate) fn renew(&mut self) -> Result<()> {
         let (issued, version) = self.extension.story.put(&self.name)?;
