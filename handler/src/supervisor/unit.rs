@@ -1,7 +1,7 @@
 //! The text of the service's unit (systemd.service(5), systemd.exec(5)) and of its drop-in. Writes nothing.
 //!
-//! A key that an older systemd does not know is a line in the journal and nothing else: `RestartSteps=` needs 254, and
-//! `WantsMountsFor=` 256.
+//! A key that an older systemd does not know is a line in the journal and nothing else: `PrivateIPC=` needs 248,
+//! `RestartSteps=` 254, and `WantsMountsFor=` 256.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

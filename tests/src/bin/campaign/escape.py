@@ -92,6 +92,7 @@ def attempts(places):
     yield "make a set-user-id program", lambda: make_mode(store, 0o4755)
     yield "make a device", lambda: os.mknod(os.path.join(store, "device"), 0o20600, os.makedev(1, 1))
     yield "link a file from elsewhere into the store", lambda: os.link("/srv/victim", os.path.join(store, "linked"))
+    yield "start a program", lambda: os.posix_spawn("/bin/true", ["true"], {})
     yield "become another user", lambda: os.setuid(1)
     yield "mount", lambda: check(libc.mount(b"tmpfs", store.encode(), b"tmpfs", 0, None))
     yield "remount writable", lambda: check(libc.mount(None, b"/", None, 32 | 4096, None))
