@@ -4,6 +4,7 @@
 //! read. When to try again is the scheduler's to say.
 
 mod ahead;
+mod in_time;
 mod proxy;
 mod resolver;
 mod roots;
@@ -26,6 +27,7 @@ use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnecto
 use zeroize::Zeroizing;
 
 use ahead::{Ahead, AheadConnector};
+use in_time::InTimeConnector;
 use resolver::RememberingResolver;
 use tls::TlsConnector;
 
@@ -77,6 +79,7 @@ pub(crate) fn vault_client(roots: &Roots, connections: usize) -> Result<VaultCli
         ().chain(AheadConnector(Arc::clone(&ahead)))
             .chain(ConnectProxyConnector::default())
             .chain(TcpConnector::default())
+            .chain(InTimeConnector)
             .chain(TlsConnector { config: roots.tls_config() });
     let agent = Agent::with_parts(config, connector, resolver);
     Ok(VaultClient { agent, ahead: is_direct.then_some(ahead) })

@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
-use std::net::IpAddr;
+use std::io::Write;
+use std::iter;
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use openssl::pkey::PKey;
@@ -300,6 +303,30 @@ fn a_proxy_that_refuses_or_is_not_there_is_named_as_the_cause() {
     let (code, message) = with(&unknown, "http://proxy.invalid:8080");
     assert_eq!(code, 30);
     assert!(message.contains("no way through the proxy (its name cannot be resolved)"), "{message}");
+}
+
+/// Answers CONNECT without an end and without a pause, until the client has enough.
+fn drip(mut client: TcpStream) {
+    let head = b"HTTP/1.1 200 Connection established\r\nX-Slow: ".iter().chain(iter::repeat(&b'x'));
+    for byte in head {
+        if client.write_all(&[*byte]).is_err() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_proxy_that_drips_its_answer_does_not_keep_a_request_beyond_its_time() {
+    let story = Story::begin().unwrap();
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", proxy.local_addr().unwrap());
+    thread::spawn(move || proxy.incoming().flatten().for_each(|client| drop(thread::spawn(|| drip(client)))));
+    let synced = story.sync_with(&story.observing(&["web"]), &[("HTTPS_PROXY", &url)]).unwrap();
+    let (code, message) = synced.error(0).unwrap();
+    assert_eq!(code, 30, "{message}");
+    assert!(message.contains("no answer in time") && message.contains("proxies"), "{message}");
+    assert!(synced.finished.took < Duration::from_secs(20), "{:?}", synced.finished.took);
 }
 
 #[test]
