@@ -18,7 +18,7 @@ const CALLS: &str = "%file,%desc,%network";
 /// Of two threads that do the same work one may be faster, so that the other never comes to the call.
 const TRIES: usize = 4;
 /// The longest that a service is left alone before it is killed at a random moment: twice what a start and a pass take.
-const LONGEST: Duration = Duration::from_millis(150);
+const LONGEST: Duration = Duration::from_millis(80);
 
 pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
     let extension = Extension::begin()?;
@@ -67,7 +67,7 @@ pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
     let kills = size.of(20, 300, 1_000);
     let before = at_random(&extension, kills, &mut broken)?;
     figures.note("kills of the running service at random moments", kills);
-    figures.at_least("of these before the new version was in use", before, kills / 10);
+    figures.at_least("of these before the new version was in use", before, kills / 20);
     figures.exactly("broken, leaked, or not healed by the next pass", broken.len(), 0);
     match broken.is_empty() {
         true => Ok(()),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::getxattr;
 use serde_json::{Value, json};
-use tests::handler_story::{Extension, observed};
+use tests::handler_story::{DISK, Extension, observed, unfinished};
 use tests::story::observing;
 
 /// The disk's folder with the folders of all subjects.
@@ -186,7 +186,7 @@ impl<'a> Subject<'a> {
     }
 
     /// All that the folder holds, but for the names of versions and the times of their files: what it is called, whose it
-    /// is, who may read it, and where a link leads.
+    /// is, who may read it, and where a link leads; and what is unfinished anywhere on the disk.
     pub(crate) fn state(&self) -> Result<BTreeMap<String, String>> {
         let mut state = BTreeMap::new();
         for path in below(&self.folder())? {
@@ -198,6 +198,7 @@ impl<'a> Subject<'a> {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             state.insert(self.neutral(&name), self.neutral(&shown));
         }
+        state.extend(unfinished(&[DISK]).iter().map(|path| (path.display().to_string(), "unfinished".to_owned())));
         Ok(state)
     }
 
