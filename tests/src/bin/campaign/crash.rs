@@ -37,10 +37,10 @@ pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
         let points: Vec<&Point> = kept.collect();
         all += points.len();
         for (number, point) in points.iter().enumerate() {
-            let mut tries = 0;
+            let (mut tries, kill) = (0, format!("signal=KILL:when={}", point.count));
             let subject = loop {
                 let subject = Subject::new(&extension, scenario, format!("subject{number}"))?;
-                let was_killed = pass_with(&extension, &subject.settings, point, "signal=KILL")?.is_none();
+                let was_killed = pass_with(&extension, &subject.settings, point, &kill)?.is_none();
                 reached += usize::from(was_killed);
                 tries += 1;
                 if was_killed || tries == TRIES {

@@ -14,15 +14,18 @@ use crate::scenario::{STORE, Scenario, Subject, add_accounts};
 
 /// Every call on a file or a folder.
 const CALLS: &str = "%file,%desc";
-/// What goes wrong, and the words for it.
-const ERRORS: [(&str, &str); 7] = [
-    ("ENOSPC", "No space left on device"),
-    ("EIO", "Input/output error"),
-    ("EDQUOT", "Disk quota exceeded"),
-    ("EROFS", "Read-only file system"),
-    ("EACCES", "Permission denied"),
-    ("EMFILE", "Too many open files"),
-    ("EINTR", "Interrupted system call"),
+/// What goes wrong, the words for it, and whether it goes wrong from there on (`+`, as strace says it).
+const ERRORS: [(&str, &str, &str); 10] = [
+    ("ENOSPC", "No space left on device", ""),
+    ("ENOSPC", "No space left on device", "+"),
+    ("EIO", "Input/output error", ""),
+    ("EIO", "Input/output error", "+"),
+    ("EDQUOT", "Disk quota exceeded", ""),
+    ("EROFS", "Read-only file system", ""),
+    ("EROFS", "Read-only file system", "+"),
+    ("EACCES", "Permission denied", ""),
+    ("EMFILE", "Too many open files", ""),
+    ("EINTR", "Interrupted system call", ""),
 ];
 
 pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
@@ -38,8 +41,8 @@ pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
         let wanted = undisturbed.state()?;
         undisturbed.remove()?;
         let tries = found.iter().flat_map(|point| ERRORS.iter().map(move |error| (point, error)));
-        // A sample takes every hundredth, other ones in each scenario.
-        let tries = tries.skip(scenario as usize).step_by(size.of(100, 1, 1));
+        // Prime to the number of errors: a sample has some of each.
+        let tries = tries.skip(scenario as usize).step_by(size.of(101, 3, 1));
         for (number, (point, error)) in tries.enumerate() {
             let subject = Subject::new(&extension, scenario, format!("subject{number}"))?;
             let told = endure(&extension, &subject, point, error, &mut tally).and_then(|()| {
@@ -50,7 +53,8 @@ pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
                 Ok(())
             });
             if let Err(problem) = told {
-                wrong.push(format!("{scenario:?}, {} {}, {}: {problem:#}", point.call, point.count, error.0));
+                wrong
+                    .push(format!("{scenario:?}, {} {}{}, {}: {problem:#}", point.call, point.count, error.2, error.0));
             }
             subject.remove()?;
         }
@@ -83,10 +87,10 @@ fn endure(
     extension: &Extension,
     subject: &Subject<'_>,
     point: &Point,
-    (error, words): &(&str, &str),
+    (error, words, on): &(&str, &str, &str),
     tally: &mut Tally,
 ) -> Result<()> {
-    let disturbed = pass_with(extension, &subject.settings, point, &format!("error={error}"))?;
+    let disturbed = pass_with(extension, &subject.settings, point, &format!("error={error}:when={}{on}", point.count))?;
     let disturbed = disturbed.context("the error killed it")?;
     subject.check().context("after the error")?;
     let lines = disturbed.injected();

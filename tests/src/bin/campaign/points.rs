@@ -45,18 +45,17 @@ pub(crate) fn points(extension: &Extension, settings: &Value, calls: &str, about
     Ok(points.into_iter().collect())
 }
 
-/// A pass to which this is done at this point, in the words of strace: `signal=KILL`, `error=EIO`. `None` when that killed
-/// it.
+/// A pass to which this is done at this call, in the words of strace: `signal=KILL:when=3`. `None` when that killed it.
 pub(crate) fn pass_with(
     extension: &Extension,
     settings: &Value,
     point: &Point,
     done: &str,
 ) -> Result<Option<Disturbed>> {
-    let Point { call, count } = point;
+    let call = &point.call;
     let trace = extension.story.folder().join("trace");
     let (output, filter) = (trace.to_string_lossy(), format!("trace={call},{RENAMES}"));
-    let inject = format!("inject={call}:{done}:when={count}");
+    let inject = format!("inject={call}:{done}");
     match pass_under(extension, settings, &["-y", "-o", &output, "-e", &filter, "-e", &inject]) {
         Ok(finished) => Ok(Some(Disturbed { finished, trace: fs::read_to_string(&trace)? })),
         Err(error) if format!("{error:#}").contains("ended by signal 9") => Ok(None),
@@ -75,8 +74,8 @@ pub(crate) struct Disturbed {
 }
 
 impl Disturbed {
-    /// Where the error was injected: the lines of the calls, of which each thread has one at most. None when the pass did
-    /// not come to it.
+    /// Where the error was injected: the lines of the calls, of one thread or of several. None when the pass did not come to
+    /// it.
     pub(crate) fn injected(&self) -> Vec<&str> {
         self.trace.lines().filter(|line| line.contains("(INJECTED)")).collect()
     }
