@@ -167,6 +167,7 @@ impl Apply<'_> {
             machine: machine(),
             events: environment.events_folder.clone().filter(|_| takes_events()),
             stores: settings.map(stores).unwrap_or_default(),
+            has_actions: settings.is_some_and(has_actions),
             collector: settings.and_then(collector),
         }
     }
@@ -176,6 +177,12 @@ impl Apply<'_> {
 fn stores(settings: &Settings) -> Vec<Arc<Path>> {
     let folders = settings.certificates.iter().map(|observed| Arc::clone(&observed.target.folder));
     folders.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Whether a certificate's renewal has a consequence.
+fn has_actions(settings: &Settings) -> bool {
+    let actions = settings.certificates.iter().filter_map(|observed| observed.after_renewal.as_ref());
+    actions.into_iter().any(|after_renewal| !after_renewal.actions.is_empty())
 }
 
 /// The socket of the collector that they name, if it is one.

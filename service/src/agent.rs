@@ -18,6 +18,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use log::{error, info, warn};
 
+use crate::after_renewal::Renewals;
 use crate::schedule::{Action, InitialSync, Poller, Retry, Verdict};
 use crate::sync::{Link, Passed, Watch};
 use crate::telemetry::Telemetry;
@@ -51,6 +52,7 @@ pub(crate) struct Agent {
     settings: Arc<Settings>,
     status_file: Option<PathBuf>,
     telemetry: Option<Telemetry>,
+    renewals: Renewals,
     poller: Poller,
     reports: Vec<Report>,
     initial_sync: Option<InitialSync>,
@@ -67,7 +69,12 @@ pub(crate) fn untried(settings: &Settings) -> Vec<Report> {
 }
 
 impl Agent {
-    pub(crate) fn new(settings: Settings, status_file: Option<PathBuf>, telemetry: Option<Telemetry>) -> Self {
+    pub(crate) fn new(
+        settings: Settings,
+        status_file: Option<PathBuf>,
+        telemetry: Option<Telemetry>,
+        renewals: Renewals,
+    ) -> Self {
         let now = Instant::now();
         let phase = if settings.require_initial_sync { Phase::InitialSync } else { Phase::Polling };
         Self {
@@ -77,6 +84,7 @@ impl Agent {
             settings: Arc::new(settings),
             status_file,
             telemetry,
+            renewals,
             phase,
             identity: None,
             status_is_saved: true,
@@ -116,10 +124,14 @@ impl Agent {
             Some(sync) if self.phase == Phase::InitialSync => sync.time_left(Instant::now()),
             _ => pause,
         };
-        pause.min(status).min(sync)
+        let renewals = self.renewals.pause(Instant::now()).unwrap_or(pause);
+        pause.min(status).min(sync).min(renewals)
     }
 
     fn look_at_the_clock(&mut self) {
+        if self.renewals.tick(Instant::now()) {
+            self.save_status();
+        }
         let is_over = |sync: &InitialSync| sync.time_left(Instant::now()).is_zero();
         if self.phase == Phase::InitialSync && self.initial_sync.as_ref().is_some_and(is_over) {
             self.give_up_initial_sync();
@@ -137,6 +149,7 @@ impl Agent {
     /// One pass in a thread of its own, so that a signal is heard meanwhile; an error when it is time to end.
     fn poll(&mut self, mut link: Link, due: Vec<usize>, sender: &Sender<Event>, vigil: &Vigil) -> Result<Link, End> {
         let (done, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        self.renewals.before_pass();
         let mut progress = Progress::new(Arc::clone(&done), Instant::now());
         let (settings, reports, sender) = (Arc::clone(&self.settings), mem::take(&mut self.reports), sender.clone());
         let (stopped, wanted, outcome) = (Arc::clone(&stop), due.clone(), sender.clone());
@@ -209,6 +222,8 @@ impl Agent {
         self.identity = identity.or(self.identity.take());
         self.advance(hopeless, now);
         let satisfied = self.satisfied();
+        self.renewals.after_pass(&self.reports, now);
+        self.renewals.tick(now);
         self.save_status();
         if let Some(telemetry) = &mut self.telemetry {
             telemetry.passed(&self.reports, now, Timestamp::now());
@@ -259,11 +274,12 @@ impl Agent {
 
     fn save_status(&mut self) {
         let Some(path) = &self.status_file else { return };
+        let reports = self.renewals.annotate(&self.reports);
         let overview = Overview {
             phase: self.phase,
             identity: self.identity.as_deref(),
             certificates: &self.settings.certificates,
-            reports: &self.reports,
+            reports: &reports,
             next_poll: Some(later(self.poller.until_next_poll(Instant::now()))),
         };
         let saved = StatusFile::overview(&overview, Timestamp::now()).save(path);

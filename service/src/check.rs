@@ -97,5 +97,8 @@ fn understood(settings: &Settings) -> Value {
 fn certificate(observed: &ObservedCertificate) -> Value {
     let mut value = observed.target.to_json();
     value["url"] = Value::String(observed.url.to_string());
+    if let Some(after_renewal) = &observed.after_renewal {
+        value["afterRenewal"] = after_renewal.to_json();
+    }
     value
 }

@@ -12,6 +12,7 @@ use common::status::{CODE_SERVICE, CODE_SETTINGS, StatusFile};
 use jiff::Timestamp;
 use log::{LevelFilter, error, info, warn};
 
+use crate::after_renewal::{Actor, Renewals};
 use crate::agent::{self, Agent};
 use crate::fluentd::Forwarding;
 use crate::system::Supervisor;
@@ -59,7 +60,11 @@ fn serve(file: &Path, folders: &Folders, origin: Origin, status_file: Option<Pat
     let vigil = Vigil::new(Supervisor::of_this_process(), origin.handler_folder, events);
     let end = match origin.machine {
         Some(machine) if is_copy(machine.trim()) => wait_for_enable(&vigil),
-        _ => Agent::new(settings, status_file, telemetry).run(&sender, &vigil),
+        _ => {
+            let actor = if origin.notes_are_watched { Actor::Unit } else { Actor::Child };
+            let renewals = Renewals::new(&settings, &folders.state, actor);
+            Agent::new(settings, status_file, telemetry, renewals).run(&sender, &vigil)
+        }
     };
     info!("ended");
     Ok(match end {

@@ -1,5 +1,6 @@
 //! The service: `run` is the daemon, `check` and `sync` are for people.
 
+mod after_renewal;
 mod agent;
 mod certificate;
 mod check;
@@ -85,6 +86,13 @@ enum Command {
         /// The settings: a .settings file of the guest agent, or bare public settings
         file: PathBuf,
     },
+    /// Do what the note of a running service says follows from renewals
+    #[command(hide = true)]
+    Act {
+        /// Where the note is
+        #[arg(long, value_name = "DIR", default_value = common::system::STATE_FOLDER)]
+        state_folder: PathBuf,
+    },
     /// Report an end that nobody asked for, by the variables of systemd's ExecStopPost=
     #[command(hide = true)]
     Ended {
@@ -107,6 +115,9 @@ struct Origin {
     /// The guest agent's folder for telemetry events, if it takes them [default: no events]
     #[arg(long, value_name = "DIR", requires = "log_folder")]
     events_folder: Option<PathBuf>,
+    /// A unit takes the notes of what follows from renewals [default: the service starts a process for them]
+    #[arg(long)]
+    notes_are_watched: bool,
 }
 
 #[derive(Args)]
@@ -134,6 +145,7 @@ fn main() -> ExitCode {
         Command::Check { file, json } => check::run(&file, json),
         Command::Sync { file, places, json } => single_pass::run(&file, &places.with_log(None), json),
         Command::Prepare { file } => prepare::run(&file),
+        Command::Act { state_folder } => after_renewal::act(&state_folder),
         Command::Ended { file, places } => ended::run(&file, &places.with_log(None)),
     };
     match result {

@@ -32,6 +32,7 @@ impl Section {
                 "certificateStoreLocation",
                 "certificateFiles",
                 "keepVersions",
+                "afterRenewal",
                 "observedCertificates",
             ],
             Self::Authentication => &["msiEndpoint", "msiClientId"],
@@ -54,6 +55,7 @@ pub(super) const CERTIFICATE: &[&str] = &[
     "mode",
     "certificateFiles",
     "keepVersions",
+    "afterRenewal",
     "authenticationOverride",
 ];
 

@@ -4,6 +4,7 @@
 //! is generous where the meaning is plain (a [`Finding`] among the warnings says what to write instead) and refuses the
 //! rest with one [`Finding`] per mistake, so that a reader mends all of them at once.
 
+mod after_renewal;
 mod cloud;
 mod collector;
 mod document;
@@ -25,6 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use after_renewal::{Action, AfterRenewal, HookName, ServerName, UnitName, Verify};
 pub use cloud::{Cloud, Clouds, CloudsError};
 pub use collector::{Collector, CollectorEndpoint};
 pub use file::{ReadError, read_bounded};
@@ -70,6 +72,8 @@ pub struct ObservedCertificate {
     pub identity: Arc<Identity>,
     /// Where this system keeps it.
     pub target: Target,
+    /// What is done when its link has moved.
+    pub after_renewal: Option<Arc<AfterRenewal>>,
 }
 
 impl ObservedCertificate {
@@ -94,7 +98,7 @@ impl ObservedCertificate {
     }
 
     /// All the paths that applications use.
-    fn places(&self) -> Vec<String> {
+    pub fn places(&self) -> Vec<String> {
         self.target.names(&self.link_name()).iter().map(|name| self.target.place(name)).collect()
     }
 }
@@ -194,9 +198,14 @@ impl Settings {
             .unwrap_or(false);
         let identity = identity::parse(&root, arc, findings).map(Arc::new);
         let defaults = target::Defaults::parse(&root, findings);
+        let after_renewal = root
+            .get(Section::SecretsManagement, "afterRenewal", findings)
+            .and_then(|node| AfterRenewal::parse(&node, findings))
+            .map(Arc::new);
+        let usual = Usual { identity: identity.as_ref(), target: &defaults, after_renewal: after_renewal.as_ref() };
         let logging = root.section(Section::Logging).map(|section| logging::parse(&section, findings));
         let certificates = match root.get(Section::SecretsManagement, "observedCertificates", findings) {
-            Some(list) => observed_certificates(&list, identity.as_ref(), &defaults, clouds, findings),
+            Some(list) => observed_certificates(&list, &usual, clouds, findings),
             None => {
                 findings.error(
                     "secretsManagementSettings.observedCertificates",
@@ -231,10 +240,16 @@ fn interval(node: Option<Node<'_>>, findings: &mut Findings) -> Duration {
     interval
 }
 
+/// What holds for certificates that do not say otherwise.
+struct Usual<'a> {
+    identity: Option<&'a Arc<Identity>>,
+    target: &'a target::Defaults,
+    after_renewal: Option<&'a Arc<AfterRenewal>>,
+}
+
 fn observed_certificates(
     list: &Node<'_>,
-    identity: Option<&Arc<Identity>>,
-    defaults: &target::Defaults,
+    usual: &Usual<'_>,
     clouds: &Clouds,
     findings: &mut Findings,
 ) -> Vec<ObservedCertificate> {
@@ -244,7 +259,7 @@ fn observed_certificates(
     }
     let mut list = Certificates { kept: Vec::with_capacity(items.len()), ..Certificates::default() };
     for item in items {
-        if let Some(certificate) = observed_certificate(&item, identity, defaults, clouds, findings) {
+        if let Some(certificate) = observed_certificate(&item, usual, clouds, findings) {
             list.add(item.path(), certificate, findings);
         }
     }
@@ -253,8 +268,7 @@ fn observed_certificates(
 
 fn observed_certificate(
     item: &Node<'_>,
-    identity: Option<&Arc<Identity>>,
-    defaults: &target::Defaults,
+    usual: &Usual<'_>,
     clouds: &Clouds,
     findings: &mut Findings,
 ) -> Option<ObservedCertificate> {
@@ -276,12 +290,16 @@ fn observed_certificate(
         return None;
     };
     let url = url_node.parsed(findings, |text| SecretUrl::parse(text, clouds));
-    let target = target::Target::parse(item, defaults, findings);
+    let target = target::Target::parse(item, usual.target, findings);
     let identity = match item.child("authenticationOverride") {
-        Some(node) => identity::parse_override(&node, identity.map(Arc::as_ref), findings).map(Arc::new),
-        None => identity.cloned(),
+        Some(node) => identity::parse_override(&node, usual.identity.map(Arc::as_ref), findings).map(Arc::new),
+        None => usual.identity.cloned(),
     };
-    Some(ObservedCertificate { url: url?, identity: identity?, target: target? })
+    let after_renewal = match item.child("afterRenewal") {
+        Some(node) => AfterRenewal::parse(&node, findings).map(Arc::new),
+        None => usual.after_renewal.cloned(),
+    };
+    Some(ObservedCertificate { url: url?, identity: identity?, target: target?, after_renewal })
 }
 
 /// The list as it grows. Two certificates must not take the same link in the same folder; the very same entry twice is

@@ -116,6 +116,11 @@ impl<'a> Node<'a> {
         None
     }
 
+    /// Whether this is 0, as a number or as text.
+    pub(super) fn is_zero(&self) -> bool {
+        self.value.as_u64() == Some(0) || self.text().is_some_and(|text| text.trim() == "0")
+    }
+
     /// A whole number of seconds from 1, as a number or as text.
     pub(super) fn seconds(&self, findings: &mut Findings) -> Option<u32> {
         self.whole("a whole number of seconds", "3600", findings)

@@ -24,6 +24,8 @@ pub(crate) struct Launch {
     pub(crate) events: Option<PathBuf>,
     /// Where the settings put certificates.
     pub(crate) stores: Vec<Arc<Path>>,
+    /// Whether something follows from renewals.
+    pub(crate) has_actions: bool,
     /// The socket of the log's collector, where the settings name one.
     pub(crate) collector: Option<PathBuf>,
 }
@@ -56,6 +58,11 @@ impl Launch {
     /// The arguments that create the folders of the certificates.
     pub(super) fn prepare(&self) -> Vec<&OsStr> {
         vec![OsStr::new("prepare"), self.settings.as_os_str()]
+    }
+
+    /// The arguments that do what follows from renewals.
+    pub(super) fn act(&self) -> Vec<&OsStr> {
+        vec!["act".as_ref(), "--state-folder".as_ref(), self.folders.state.as_os_str()]
     }
 
     /// The arguments that report an end which was not asked for, where there is somebody to tell.

@@ -30,6 +30,10 @@ const FOLDERS: [&str; 4] =
 const DROP_INS: &str = "/etc/systemd/system/akvvm_service.service.d";
 /// The drop-in that the settings make.
 const STORES: &str = "/etc/systemd/system/akvvm_service.service.d/10-stores.conf";
+/// The unit that waits for notes of the service, and the one that does what they say.
+const WATCHER: &str = "akvvm_after_renewal.path";
+const WATCHER_FILE: &str = "/etc/systemd/system/akvvm_after_renewal.path";
+const ACTOR_FILE: &str = "/etc/systemd/system/akvvm_after_renewal.service";
 /// A new service is ready within this time, also on a machine that is just booting; the agent waits five minutes.
 const START: Duration = Duration::from_secs(60);
 /// What systemd does without waiting for a service is done within this time.
@@ -47,6 +51,7 @@ pub(super) fn is_current(launch: &Launch, holder: &Holder) -> bool {
     let is = |file: &str, text: String| fs::read_to_string(file).is_ok_and(|found| found == text);
     is(FILE, unit::service(launch, environment()))
         && is(STORES, unit::stores(launch))
+        && (!launch.has_actions || is(WATCHER_FILE, unit::watcher(launch)) && is(ACTOR_FILE, unit::actor(launch)))
         && property("MainPID").is_ok_and(|process| process == holder.pid.to_string())
 }
 
@@ -56,8 +61,21 @@ pub(super) fn start(launch: &Launch) -> Result<Started> {
     if let Err(error) = confine(launch) {
         log::error!("{error:#}; the service is started all the same, but may write everywhere");
     }
-    system::restore_labels(&[Path::new(FILE), Path::new(DROP_INS)]);
+    let has_actions = launch.has_actions;
+    if has_actions {
+        write(ACTOR_FILE, &unit::actor(launch))?;
+        write(WATCHER_FILE, &unit::watcher(launch))?;
+    } else {
+        stop_watching()?;
+        remove(&[WATCHER_FILE, ACTOR_FILE])?;
+    }
+    let written = [FILE, DROP_INS, WATCHER_FILE, ACTOR_FILE].map(Path::new);
+    system::restore_labels(&written[..if has_actions { 4 } else { 2 }]);
     systemctl(&["daemon-reload"])?;
+    if has_actions {
+        systemctl(&["enable", "--quiet", WATCHER])?;
+        systemctl(&["restart", WATCHER])?;
+    }
     systemctl(&["enable", "--quiet", UNIT])?;
     // It may be waiting for its next try after an end of its own.
     systemctl(&["reset-failed", UNIT])?;
@@ -88,6 +106,25 @@ pub(super) fn foreign() -> Option<PathBuf> {
 pub(super) fn stop() -> Result<()> {
     if is_here() && text().is_some_and(|text| unit::is_ours(&text)) {
         systemctl(&["disable", "--quiet", "--now", UNIT])?;
+        stop_watching()?;
+    }
+    Ok(())
+}
+
+fn stop_watching() -> Result<()> {
+    if is_here() && Path::new(WATCHER_FILE).exists() {
+        systemctl(&["disable", "--quiet", "--now", WATCHER])?;
+    }
+    Ok(())
+}
+
+/// Removes files that may be gone.
+fn remove(files: &[&str]) -> Result<()> {
+    for file in files {
+        match fs::remove_file(file) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).with_context(|| (*file).to_owned()),
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -97,12 +134,7 @@ pub(super) fn forget(program: &Path) -> Result<()> {
     if !text().is_some_and(|text| unit::runs(&text, program)) {
         return Ok(());
     }
-    for file in [STORES, FILE] {
-        match fs::remove_file(file) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).with_context(|| file.to_owned()),
-            _ => {}
-        }
-    }
+    remove(&[STORES, WATCHER_FILE, ACTOR_FILE, FILE])?;
     // What an administrator added stays.
     let _ = fs::remove_dir(DROP_INS);
     if is_here() {

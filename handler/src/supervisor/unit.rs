@@ -96,7 +96,8 @@ pub(super) fn service(launch: &Launch, environment: Option<&str>) -> String {
         let words: Vec<String> = [launch.program.as_os_str()].into_iter().chain(words).map(argument).collect();
         words.join(" ")
     };
-    let run = command(launch.run());
+    let watched = launch.has_actions.then_some(OsStr::new("--notes-are-watched"));
+    let run = command(launch.run().into_iter().chain(watched).collect());
     let prepare = command(launch.prepare());
     let ended = launch.ended().map(|words| format!("ExecStopPost=+{}\n", command(words))).unwrap_or_default();
     let environment = environment.map(|file| format!("EnvironmentFile=-{file}\n")).unwrap_or_default();
@@ -131,6 +132,44 @@ BindReadOnlyPaths={reached}
 [Install]
 WantedBy=multi-user.target
 "
+    )
+}
+
+/// The unit that waits for a note of the service, which cannot start anything itself.
+pub(super) fn watcher(launch: &Launch) -> String {
+    // One path, as it is: quotes would be a part of it.
+    let note = launch.folders.state.join("after-renewal/note.json").to_string_lossy().replace('%', "%%");
+    format!(
+        "{MARK}
+[Unit]
+Description=Key Vault VM Extension: waits for what follows from renewals
+
+[Path]
+PathExists={note}
+
+[Install]
+WantedBy=multi-user.target
+"
+    )
+}
+
+/// The unit that does what the note says, outside of the service's sandbox: it talks to systemd and runs root's programs. It is
+/// started as often as there are notes.
+pub(super) fn actor(launch: &Launch) -> String {
+    let words: Vec<String> = [launch.program.as_os_str()].into_iter().chain(launch.act()).map(argument).collect();
+    format!(
+        "{MARK}
+[Unit]
+Description=Key Vault VM Extension: does what follows from renewals
+StartLimitIntervalSec=0
+
+[Service]
+Type=oneshot
+ExecStart={}
+TimeoutStartSec=180
+LimitCORE=0
+",
+        words.join(" ")
     )
 }
 
@@ -214,6 +253,7 @@ mod tests {
             machine: Some("4a5b".into()),
             events: Some("/var/log/azure/A/events".into()),
             stores: ["/srv/a b", "/srv/100%", "/srv/$HOME", "/srv/größe"].map(|store| Path::new(store).into()).into(),
+            has_actions: false,
             collector: None,
         }
     }
@@ -254,6 +294,17 @@ mod tests {
         }
         let launch = Launch { collector: Some("/run/mdsd/default_fluent.socket".into()), ..launch() };
         assert_eq!(line(&stores(&launch), "BindReadOnlyPaths"), r#""-/run/mdsd""#);
+    }
+
+    #[test]
+    fn notes_are_watched_where_something_follows_from_renewals() {
+        assert!(!line(&service(&launch(), None), "ExecStart").contains("--notes-are-watched"));
+        let launch = Launch { has_actions: true, ..launch() };
+        assert!(line(&service(&launch, None), "ExecStart").ends_with(" \"--notes-are-watched\""));
+        assert_eq!(line(&watcher(&launch), "PathExists"), "/var/lib/akvvm/after-renewal/note.json");
+        let act = "\"/opt/akvvm/1.0.0/libexec/akvvm_service\" \"act\" \"--state-folder\" \"/var/lib/akvvm\"";
+        assert_eq!(line(&actor(&launch), "ExecStart"), act);
+        assert!(is_ours(&watcher(&launch)) && runs(&actor(&launch), &launch.program));
     }
 
     #[test]

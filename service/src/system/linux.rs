@@ -1,5 +1,6 @@
 //! Linux: no core dumps, signals as wake-ups, glibc's memory, the distribution's trust store, systemd.
 
+mod program;
 mod supervisor;
 
 use std::io;
@@ -20,6 +21,7 @@ use signal_hook::iterator::Signals;
 use crate::agent::{Event, Wakeup};
 use crate::fluentd::Stream;
 
+pub(crate) use program::{Finished, run_within};
 pub(crate) use supervisor::Supervisor;
 
 /// Keeps keys in this process: no core dump, no other process of the same user reading its memory, and no file that is

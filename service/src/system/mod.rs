@@ -5,4 +5,6 @@
 mod linux;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{Supervisor, connect_to_socket, harden, host_name, peek, release_memory, trust_store, wake};
+pub(crate) use linux::{
+    Finished, Supervisor, connect_to_socket, harden, host_name, peek, release_memory, run_within, trust_store, wake,
+};

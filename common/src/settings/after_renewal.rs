@@ -1,0 +1,370 @@
+//! `afterRenewal`: what happens on this machine when a certificate's link has moved.
+//!
+//! Settings may come from somebody who is not allowed to run code here. So they name units and hooks, which root on the
+//! machine has put there, and nothing else. The types are read from files, too, and refuse there what they refuse here.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::reader::{Findings, Node};
+use crate::text::excerpt;
+
+/// What is to be done for a certificate after its link has moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AfterRenewal {
+    /// Each once, in the order in which they are done.
+    pub actions: Vec<Action>,
+    /// The longest pause before the first action, chosen at random below it. Without one, restarts alone are spread.
+    pub splay: Option<Duration>,
+    /// Whether the first installation of the certificate counts as a renewal.
+    pub on_first_install: bool,
+}
+
+/// One thing to do. The order is the order in which things are done for a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Action {
+    /// Run a program of root's.
+    Hook(HookName),
+    /// Let a unit read its files again.
+    Reload(UnitName),
+    /// Stop a unit and start it.
+    Restart(UnitName),
+    /// See which certificate a server shows.
+    Verify(Verify),
+}
+
+/// The name of a systemd service, `….service` (systemd.unit(5)), none of this product's own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UnitName(String);
+
+/// The name of a program in the folder of hooks: letters, digits, `.`, `_` and `-`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HookName(String);
+
+/// A TLS server of this machine.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verify {
+    /// Where it listens.
+    pub connect: SocketAddr,
+    /// The name that is asked for (SNI).
+    pub server_name: ServerName,
+}
+
+/// A host name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ServerName(String);
+
+const KEYS: &[&str] = &["reload", "restart", "hooks", "splayInS", "onFirstInstall", "verify"];
+/// Of a unit and of a file, in bytes.
+const LONGEST_NAME: usize = 255;
+/// A renewal that waits longer than this for its applications is an outage in the making.
+const LONGEST_SPLAY: u32 = 24 * 3600;
+
+impl AfterRenewal {
+    /// Reads the setting; `None` when something of it is wrong.
+    pub(super) fn parse(node: &Node<'_>, findings: &mut Findings) -> Option<Self> {
+        if node.entries().is_none() {
+            let form = "{\"reload\": [\"nginx.service\"]}";
+            findings.error(node.path(), format!("must be an object such as {form}, not {}", node.kind()));
+            return None;
+        }
+        node.warn_about_unknown(KEYS, findings);
+        let hooks = names(node, "hooks", HookName::try_from, findings);
+        let reload = names(node, "reload", UnitName::try_from, findings);
+        let restart = names(node, "restart", UnitName::try_from, findings);
+        let verify = match node.child("verify") {
+            Some(node) => Verify::parse(&node, findings).map(Some),
+            None => Some(None),
+        };
+        let splay = match node.child("splayInS") {
+            Some(node) => splay(&node, findings).map(Some),
+            None => Some(None),
+        };
+        let on_first_install = match node.child("onFirstInstall") {
+            Some(node) => node.boolean(findings),
+            None => Some(false),
+        };
+        let hooks = hooks?.into_iter().map(Action::Hook);
+        let units = reload?.into_iter().map(Action::Reload).chain(restart?.into_iter().map(Action::Restart));
+        let mut actions: Vec<Action> = hooks.chain(units).chain(verify?.map(Action::Verify)).collect();
+        actions.sort();
+        actions.dedup();
+        Some(Self { actions, splay: splay?, on_first_install: on_first_install? })
+    }
+
+    /// As `check --json` shows it.
+    pub fn to_json(&self) -> Value {
+        let actions: Vec<String> = self.actions.iter().map(ToString::to_string).collect();
+        json!({
+            "actions": actions,
+            "splayInS": self.splay.map(|splay| splay.as_secs()),
+            "onFirstInstall": self.on_first_install,
+        })
+    }
+}
+
+fn names<T>(
+    node: &Node<'_>,
+    key: &str,
+    parse: impl Fn(String) -> Result<T, String>,
+    findings: &mut Findings,
+) -> Option<Vec<T>> {
+    let Some(list) = node.child(key) else { return Some(Vec::new()) };
+    let items = list.list(findings)?;
+    items.iter().map(|item| item.parsed(findings, |text| parse(text.to_owned()))).collect()
+}
+
+/// Seconds, of which 0 is meant.
+fn splay(node: &Node<'_>, findings: &mut Findings) -> Option<Duration> {
+    if node.is_zero() {
+        return Some(Duration::ZERO);
+    }
+    let seconds = node.seconds(findings)?;
+    if seconds > LONGEST_SPLAY {
+        findings.error(node.path(), format!("{seconds} s is more than a day: write {LONGEST_SPLAY} or less"));
+        return None;
+    }
+    Some(Duration::from_secs(seconds.into()))
+}
+
+impl Action {
+    /// What comes before what: hooks may prepare what units read, and a server is looked at when it has read it.
+    pub fn stage(&self) -> u8 {
+        match self {
+            Self::Hook(_) => 0,
+            Self::Reload(_) | Self::Restart(_) => 1,
+            Self::Verify(_) => 2,
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hook(name) => write!(f, "hook {}", name.0),
+            Self::Reload(unit) => write!(f, "reload {}", unit.0),
+            Self::Restart(unit) => write!(f, "restart {}", unit.0),
+            Self::Verify(Verify { connect, server_name }) => write!(f, "verify {connect} ({})", server_name.0),
+        }
+    }
+}
+
+impl UnitName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for UnitName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let refused =
+            |reason: &str| Err(format!("\"{}\" {reason}: write a name such as nginx.service", excerpt(&text)));
+        let is_known = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_' | '.' | '@' | '\\');
+        let Some(stem) = text.strip_suffix(".service") else { return refused("is not the name of a service unit") };
+        if stem.is_empty() || stem.starts_with(['-', '.']) || stem.ends_with('@') || !stem.chars().all(is_known) {
+            refused("is not the name of a unit")
+        } else if text.len() > LONGEST_NAME {
+            refused("is too long")
+        } else if stem.starts_with("akvvm_") {
+            refused("is this extension's own unit")
+        } else {
+            Ok(Self(text))
+        }
+    }
+}
+
+impl HookName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for HookName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let refused = |reason: &str| {
+            Err(format!(
+                "\"{}\" {reason}: write the name of a file in /etc/akvvm/hooks.d, such as deploy-tomcat",
+                excerpt(&text)
+            ))
+        };
+        let is_known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if text.contains(['/', '\\']) {
+            refused("is a path")
+        } else if text.contains(' ') {
+            refused("is a command: hooks get no arguments")
+        } else if text.is_empty() || text.starts_with(['-', '.']) || !text.chars().all(is_known) {
+            refused("is not the name of a hook")
+        } else if text.len() > LONGEST_NAME {
+            refused("is too long")
+        } else {
+            Ok(Self(text))
+        }
+    }
+}
+
+impl Verify {
+    fn parse(node: &Node<'_>, findings: &mut Findings) -> Option<Self> {
+        let form = "write {\"connect\": \"127.0.0.1:443\", \"serverName\": \"www.contoso.com\"}";
+        if node.entries().is_none() {
+            findings.error(node.path(), format!("must be an object, not {}: {form}", node.kind()));
+            return None;
+        }
+        node.warn_about_unknown(&["connect", "serverName"], findings);
+        let mut child = |key: &str| {
+            let child = node.child(key);
+            if child.is_none() {
+                findings.error(&format!("{}.{key}", node.path()), format!("is missing: {form}"));
+            }
+            child
+        };
+        let (connect, server_name) = (child("connect"), child("serverName"));
+        let connect = connect.and_then(|node| node.parsed(findings, own_address));
+        let server_name =
+            server_name.and_then(|node| node.parsed(findings, |text| ServerName::try_from(text.to_owned())));
+        Some(Self { connect: connect?, server_name: server_name? })
+    }
+}
+
+/// An address with a port; whether it is this machine's own is seen when it is used.
+fn own_address(text: &str) -> Result<SocketAddr, String> {
+    let local = |port: &str| port.parse().ok().map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    let address = text.strip_prefix("localhost:").map_or_else(|| text.parse().ok(), local);
+    let advice = "write an address of this machine with a port, such as 127.0.0.1:443";
+    match address {
+        Some(address) if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() => {
+            Err(format!("\"{}\" is nobody's address: {advice}", excerpt(text)))
+        }
+        Some(address) => Ok(address),
+        None => Err(format!("\"{}\" is no address: {advice}", excerpt(text))),
+    }
+}
+
+impl ServerName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for ServerName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let is_label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        };
+        match text.len() <= 253 && text.split('.').all(is_label) {
+            true => Ok(Self(text)),
+            false => Err(format!("\"{}\" is no host name: write one such as www.contoso.com", excerpt(&text))),
+        }
+    }
+}
+
+impl From<UnitName> for String {
+    fn from(name: UnitName) -> Self {
+        name.0
+    }
+}
+
+impl From<HookName> for String {
+    fn from(name: HookName) -> Self {
+        name.0
+    }
+}
+
+impl From<ServerName> for String {
+    fn from(name: ServerName) -> Self {
+        name.0
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn parse(setting: &Value) -> Result<AfterRenewal, Vec<String>> {
+        let mut findings = Findings::default();
+        let parsed = AfterRenewal::parse(&Node::new("afterRenewal", setting).unwrap(), &mut findings);
+        let errors = || findings.errors.iter().map(ToString::to_string).collect();
+        parsed.ok_or_else(errors)
+    }
+
+    #[test]
+    fn hooks_come_first_then_units_and_a_look_last_each_once() {
+        let setting = json!({
+            "verify": {"connect": "localhost:443", "serverName": "www.contoso.com"},
+            "restart": ["app.service"], "reload": ["nginx.service", "nginx.service", "php@8-fpm.service"],
+            "hooks": ["deploy-tomcat"], "splayInS": "120", "onFirstInstall": "true"});
+        let parsed = parse(&setting).unwrap();
+        let actions: Vec<String> = parsed.actions.iter().map(ToString::to_string).collect();
+        let expected = [
+            "hook deploy-tomcat",
+            "reload nginx.service",
+            "reload php@8-fpm.service",
+            "restart app.service",
+            "verify 127.0.0.1:443 (www.contoso.com)",
+        ];
+        assert_eq!(actions, expected);
+        assert_eq!((parsed.splay, parsed.on_first_install), (Some(Duration::from_secs(120)), true));
+        assert_eq!(parse(&json!({"splayInS": 0})).unwrap().splay, Some(Duration::ZERO));
+        let nothing = AfterRenewal { actions: Vec::new(), splay: None, on_first_install: false };
+        assert_eq!(parse(&json!({})), Ok(nothing));
+    }
+
+    #[test]
+    fn names_that_could_mean_something_else_are_refused_with_their_place() {
+        for (setting, path) in [
+            (json!({"reload": ["nginx"]}), "afterRenewal.reload[0]"),
+            (json!({"reload": ["a.service", "-x.service"]}), "afterRenewal.reload[1]"),
+            (json!({"reload": ["../x.service"]}), "afterRenewal.reload[0]"),
+            (json!({"reload": ["a b.service"]}), "afterRenewal.reload[0]"),
+            (json!({"reload": ["getty@.service"]}), "afterRenewal.reload[0]"),
+            (json!({"reload": ["*.service"]}), "afterRenewal.reload[0]"),
+            (json!({"reload": "nginx.service"}), "afterRenewal.reload"),
+            (json!({"restart": ["akvvm_service.service"]}), "afterRenewal.restart[0]"),
+            (json!({"restart": ["reboot.target"]}), "afterRenewal.restart[0]"),
+            (json!({"hooks": ["/bin/sh"]}), "afterRenewal.hooks[0]"),
+            (json!({"hooks": [".."]}), "afterRenewal.hooks[0]"),
+            (json!({"hooks": ["deploy --now"]}), "afterRenewal.hooks[0]"),
+            (json!({"hooks": [7]}), "afterRenewal.hooks[0]"),
+            (json!({"splayInS": -1}), "afterRenewal.splayInS"),
+            (json!({"splayInS": 86_401}), "afterRenewal.splayInS"),
+            (json!({"onFirstInstall": "perhaps"}), "afterRenewal.onFirstInstall"),
+            (json!({"verify": {"connect": "127.0.0.1:443"}}), "afterRenewal.verify.serverName"),
+            (json!({"verify": {"connect": "127.0.0.1", "serverName": "a"}}), "afterRenewal.verify.connect"),
+            (json!({"verify": {"connect": "evil.example:443", "serverName": "a"}}), "afterRenewal.verify.connect"),
+            (json!({"verify": {"connect": "0.0.0.0:443", "serverName": "a"}}), "afterRenewal.verify.connect"),
+            (json!({"verify": {"connect": "127.0.0.1:443", "serverName": "a b"}}), "afterRenewal.verify.serverName"),
+            (json!(["nginx.service"]), "afterRenewal"),
+        ] {
+            let errors = parse(&setting).unwrap_err();
+            assert!(errors.iter().any(|error| error.starts_with(&format!("{path}: "))), "{setting}: {errors:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_read_from_a_file_is_held_to_the_same_rules() {
+        let action: Action = serde_json::from_value(json!({"reload": "nginx.service"})).unwrap();
+        assert_eq!(action.to_string(), "reload nginx.service");
+        for forged in [json!({"hook": "../../bin/sh"}), json!({"restart": "akvvm_service.service"})] {
+            assert!(serde_json::from_value::<Action>(forged.clone()).is_err(), "{forged}");
+        }
+    }
+}

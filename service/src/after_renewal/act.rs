@@ -1,0 +1,67 @@
+//! `act`: does what the note says, all of it at the same time, and answers.
+
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use common::settings::Action;
+use fs2::FileExt;
+
+use super::note::{self, Answer, Desk, Failure, Note, Task};
+use super::{linux, verify};
+use crate::DONE;
+
+/// A service manager that finds the note still there starts this anew: not without a pause where nothing can be written.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// Starts this program as the one that acts.
+pub(super) fn start(desk: &Desk) -> std::io::Result<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("act").arg("--state-folder").arg(desk.state());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+}
+
+/// Does what the note below `state` says. Nothing when there is none.
+pub(crate) fn run(state: &Path) -> Result<u8> {
+    let desk = Desk::of(state);
+    if !desk.note().exists() {
+        return Ok(DONE);
+    }
+    // Two of this may meet where no service manager sees to it that they do not.
+    let lock = OpenOptions::new().create(true).append(true).open(desk.lock());
+    let lock = lock.with_context(|| desk.lock().display().to_string())?;
+    lock.lock_exclusive().with_context(|| desk.lock().display().to_string())?;
+    let answered = match note::load::<Note>(&desk.note()) {
+        Ok(None) => return Ok(DONE),
+        Ok(Some(note)) => note::save(&desk.answer(), &answer(note)),
+        Err(cause) => Err(cause),
+    };
+    // Without an answer it counts as failed, and is asked for again.
+    let removed = note::remove(&desk.note());
+    if removed.is_err() {
+        thread::sleep(PAUSE);
+    }
+    answered.and(removed)?;
+    Ok(DONE)
+}
+
+fn answer(note: Note) -> Answer {
+    let results = thread::scope(|scope| {
+        let threads: Vec<_> = note.tasks.iter().map(|task| scope.spawn(|| perform(task))).collect();
+        let broken = || Err(Failure { reason: "an internal error".to_owned(), output: String::new() });
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| broken())).collect()
+    });
+    Answer { note, results }
+}
+
+fn perform(task: &Task) -> Result<(), Failure> {
+    match &task.action {
+        Action::Hook(name) => linux::run_hook(name, &task.moves),
+        Action::Reload(unit) => linux::reload(unit),
+        Action::Restart(unit) => linux::restart(unit),
+        Action::Verify(server) => verify::verify(server, &task.moves),
+    }
+}

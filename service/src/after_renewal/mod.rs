@@ -1,0 +1,394 @@
+//! What follows when links have moved (`afterRenewal`): the service decides what is to be done and when, leaves a note, and
+//! reads the answer. Another process, [`mod@act`], does it.
+
+mod act;
+mod ledger;
+#[cfg(target_os = "linux")]
+mod linux;
+mod note;
+mod pace;
+mod verify;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use common::files::FileError;
+use common::logging;
+use common::report::{Installed, Report};
+use common::settings::{Action, AfterRenewal, ObservedCertificate, Settings};
+use common::text::bounded;
+use log::{error, info, warn};
+
+use crate::store::Store;
+pub(crate) use act::run as act;
+use ledger::Ledger;
+use note::{Answer, Desk, Failure, Leaf, Move, Note, Task};
+use pace::Pace;
+
+/// Restarts are spread over this time, or the polling interval where that is shorter.
+const RESTART_SPLAY: Duration = Duration::from_secs(300);
+/// How often an answer is looked for while one is waited for.
+const GLANCE: Duration = Duration::from_millis(200);
+/// Who acts begins within a second and ends within three minutes.
+const LONGEST: Duration = Duration::from_secs(240);
+/// How much of a program's last words is logged, in characters.
+const QUOTED: usize = 1000;
+
+/// Who takes the notes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Actor {
+    /// A unit of the service manager, which watches the folder.
+    Unit,
+    /// A process that the service starts.
+    Child,
+}
+
+/// The renewals of the certificates that have actions.
+pub(crate) struct Renewals {
+    desk: Desk,
+    actor: Actor,
+    certificates: Vec<Followed>,
+    /// For actions without a splay of their own.
+    restart_splay: Duration,
+    ledger: Ledger,
+    pace: Pace,
+    outstanding: Option<Outstanding>,
+    /// What is wrong with the folder of notes, or with who takes them.
+    trouble: Option<String>,
+    random: fastrand::Rng,
+}
+
+/// A certificate that something follows from.
+struct Followed {
+    observed: ObservedCertificate,
+    index: usize,
+    place: String,
+}
+
+/// A note that was left and not answered yet.
+struct Outstanding {
+    note: Note,
+    since: Instant,
+    child: Option<Child>,
+}
+
+impl Followed {
+    fn wanted(&self) -> &AfterRenewal {
+        const NOTHING: &AfterRenewal = &AfterRenewal { actions: Vec::new(), splay: None, on_first_install: false };
+        self.observed.after_renewal.as_deref().unwrap_or(NOTHING)
+    }
+}
+
+impl Renewals {
+    /// What the settings ask for, and what is remembered of it below `state`.
+    pub(crate) fn new(settings: &Settings, state: &Path, actor: Actor) -> Self {
+        let has_actions = |(_, observed): &(usize, &ObservedCertificate)| {
+            observed.after_renewal.as_ref().is_some_and(|after_renewal| !after_renewal.actions.is_empty())
+        };
+        let followed = |(index, observed): (usize, &ObservedCertificate)| Followed {
+            observed: observed.clone(),
+            index,
+            place: observed.place(),
+        };
+        let mut renewals = Self {
+            desk: Desk::of(state),
+            actor,
+            certificates: settings.certificates.iter().enumerate().filter(has_actions).map(followed).collect(),
+            restart_splay: RESTART_SPLAY.min(settings.polling_interval),
+            ledger: Ledger::default(),
+            pace: Pace::default(),
+            outstanding: None,
+            trouble: None,
+            random: fastrand::Rng::new(),
+        };
+        renewals.remember(Instant::now());
+        renewals
+    }
+
+    /// Takes up where the service before this one ended.
+    fn remember(&mut self, now: Instant) {
+        if self.certificates.is_empty() {
+            // Moves until it is asked for again are nobody's business.
+            for file in [self.desk.ledger(), self.desk.note(), self.desk.answer()] {
+                let _ = note::remove(&file);
+            }
+            return;
+        }
+        let prepared =
+            self.desk.prepare().map_err(|cause| FileError { path: self.desk.ledger().display().to_string(), cause });
+        match prepared.and_then(|()| note::load(&self.desk.ledger())) {
+            Ok(ledger) => self.ledger = ledger.unwrap_or_default(),
+            Err(cause) => error!("what followed from earlier renewals is forgotten: {cause}"),
+        }
+        let places = self.certificates.iter().map(|followed| followed.place.clone()).collect();
+        self.ledger.keep_only(&places);
+        for followed in &self.certificates {
+            if let Some((_, _, left)) = self.ledger.pending(&followed.place, followed.wanted()) {
+                left.iter().for_each(|action| self.pace.want(action, now));
+            }
+        }
+        match note::load::<Note>(&self.desk.note()) {
+            Ok(Some(note)) => self.hand_over(note, now),
+            Ok(None) => {}
+            Err(cause) => {
+                warn!("{cause}; it is removed");
+                let _ = note::remove(&self.desk.note());
+            }
+        }
+        self.read_answer(now);
+    }
+
+    /// Before a pass: what is in place of certificates that are new here, so that it is known what moves.
+    pub(crate) fn before_pass(&mut self) {
+        let is_new = |followed: &&Followed| self.ledger.is_new(&followed.place);
+        let new: Vec<&Followed> = self.certificates.iter().filter(is_new).collect();
+        if new.is_empty() {
+            return;
+        }
+        let observed: Vec<ObservedCertificate> = new.iter().map(|followed| followed.observed.clone()).collect();
+        let store = Store::open(&observed);
+        // A folder that cannot be read now is looked at before the next pass.
+        let found = new.into_iter().filter_map(|followed| {
+            let current = store.current(&followed.observed).ok()?;
+            Some((followed.place.clone(), current.as_ref().map(Leaf::of)))
+        });
+        for (place, leaf) in found.collect::<Vec<_>>() {
+            self.ledger.begin(&place, leaf);
+        }
+        self.save_ledger();
+    }
+
+    /// After a pass, when all of its certificates are in place: what has moved.
+    pub(crate) fn after_pass(&mut self, reports: &[Report], now: Instant) {
+        let before = self.ledger.clone();
+        for followed in &self.certificates {
+            let Some(installed) = reports[followed.index].installed() else { continue };
+            let wanted = followed.wanted();
+            if self.ledger.learn(&followed.place, &Leaf::of(installed), wanted) {
+                for action in &wanted.actions {
+                    let splay = match action {
+                        Action::Restart(_) => wanted.splay.unwrap_or(self.restart_splay),
+                        _ => wanted.splay.unwrap_or_default(),
+                    };
+                    self.pace.want(action, now + splay.mul_f64(self.random.f64()));
+                }
+            }
+        }
+        self.forget_the_done();
+        self.pace.polled(now);
+        if self.ledger != before {
+            self.save_ledger();
+        }
+    }
+
+    /// Reads an answer, or leaves the next note; true when there is something new to tell.
+    pub(crate) fn tick(&mut self, now: Instant) -> bool {
+        if self.outstanding.is_some() {
+            return self.read_answer(now) || self.miss_answer(now);
+        }
+        let tasks = self.due(now);
+        if tasks.is_empty() {
+            return false;
+        }
+        let note = Note { id: self.random.u64(..), tasks };
+        for task in &note.tasks {
+            for moved in &task.moves {
+                self.ledger.begun(&moved.paths[0], &moved.new);
+            }
+        }
+        self.save_ledger();
+        match note::save(&self.desk.note(), &note) {
+            Ok(()) => self.hand_over(note, now),
+            Err(cause) => self.give_up(&note, &cause.to_string(), now),
+        }
+        true
+    }
+
+    /// How long nothing has to be looked at; `None` until something moves.
+    pub(crate) fn pause(&self, now: Instant) -> Option<Duration> {
+        match self.outstanding {
+            Some(_) => Some(GLANCE),
+            None => self.pace.pause(now).map(|pause| pause.max(GLANCE)),
+        }
+    }
+
+    /// The reports of all certificates with what a person should know of their renewals.
+    pub(crate) fn annotate<'a>(&self, reports: &'a [Report]) -> Cow<'a, [Report]> {
+        let mut annotated = Cow::Borrowed(reports);
+        for followed in &self.certificates {
+            let warnings = self.warnings(followed);
+            if !warnings.is_empty() {
+                annotated.to_mut()[followed.index].warnings.extend(warnings);
+            }
+        }
+        annotated
+    }
+
+    fn warnings(&self, followed: &Followed) -> Vec<String> {
+        let Some((_, leaf, left)) = self.ledger.pending(&followed.place, followed.wanted()) else { return Vec::new() };
+        let failing = left.iter().filter_map(|action| {
+            let reason = self.pace.reason(action)?;
+            Some(format!("after the renewal to version {}: {action}: {reason}; it is tried again", leaf.version))
+        });
+        failing.chain(self.trouble.clone()).collect()
+    }
+
+    /// What is still to be done, and for which certificates.
+    fn pending(&self) -> BTreeMap<Action, Vec<&Followed>> {
+        let mut pending = BTreeMap::<Action, Vec<&Followed>>::new();
+        for followed in &self.certificates {
+            let left = self.ledger.pending(&followed.place, followed.wanted()).map(|(_, _, left)| left);
+            for action in left.into_iter().flatten() {
+                pending.entry(action).or_default().push(followed);
+            }
+        }
+        pending
+    }
+
+    fn forget_the_done(&mut self) {
+        let pending: BTreeSet<Action> = self.pending().into_keys().collect();
+        self.pace.keep_only(|action| pending.contains(action));
+    }
+
+    /// What can be done now: at its time, and not before what comes earlier for one of its certificates was tried.
+    fn due(&self, now: Instant) -> Vec<Task> {
+        let pending = self.pending();
+        let waits_for = |action: &Action, followed: &Followed| {
+            followed.wanted().actions.iter().any(|other| {
+                other.stage() < action.stage() && pending.contains_key(other) && self.pace.is_untried(other)
+            })
+        };
+        let is_due = |(action, followed): &(&Action, &Vec<&Followed>)| {
+            self.pace.is_due(action, now) && !followed.iter().any(|followed| waits_for(action, followed))
+        };
+        let moved = |followed: &&Followed| {
+            let (old, new, _) = self.ledger.pending(&followed.place, followed.wanted())?;
+            let name = followed.observed.link_name();
+            Some(Move { name, paths: followed.observed.places(), old: old.cloned(), new: new.clone() })
+        };
+        let task = |(action, followed): (&Action, &Vec<&Followed>)| Task {
+            action: action.clone(),
+            moves: followed.iter().filter_map(moved).collect(),
+        };
+        pending.iter().filter(is_due).map(task).collect()
+    }
+
+    fn hand_over(&mut self, note: Note, now: Instant) {
+        let child = match self.actor {
+            Actor::Unit => None,
+            Actor::Child => match act::start(&self.desk) {
+                Ok(child) => Some(child),
+                Err(cause) => return self.give_up(&note, &format!("cannot start a process: {cause}"), now),
+            },
+        };
+        self.outstanding = Some(Outstanding { note, since: now, child });
+    }
+
+    /// Takes in the answer to a note, if there is one.
+    fn read_answer(&mut self, now: Instant) -> bool {
+        let path = self.desk.answer();
+        let answer = match note::load::<Answer>(&path) {
+            Ok(None) => return false,
+            Ok(Some(answer)) => answer,
+            Err(cause) => {
+                warn!("{cause}; it is removed");
+                let _ = note::remove(&path);
+                return false;
+            }
+        };
+        let is_ours = |outstanding: &mut Outstanding| outstanding.note.id == answer.note.id;
+        if let Some(mut child) = self.outstanding.take_if(is_ours).and_then(|outstanding| outstanding.child) {
+            // It has nothing left to do but to remove its note.
+            let _ = child.wait();
+        }
+        self.trouble = None;
+        for (task, result) in answer.note.tasks.iter().zip(&answer.results) {
+            self.take_in(task, result.as_ref().err(), now);
+        }
+        for followed in &self.certificates {
+            if self.ledger.close(&followed.place, followed.wanted()) {
+                info!("{}: all that follows from its renewal is done", followed.observed.link_name());
+            }
+        }
+        self.forget_the_done();
+        self.save_ledger();
+        // Only now: until it is remembered, it is an answer.
+        if let Err(cause) = note::remove(&path) {
+            error!("{cause}");
+        }
+        true
+    }
+
+    fn take_in(&mut self, task: &Task, failure: Option<&Failure>, now: Instant) {
+        let names: BTreeSet<&str> = task.moves.iter().map(|moved| moved.name.as_str()).collect();
+        let names = bounded(&Vec::from_iter(names).join(", "), QUOTED);
+        match failure {
+            None => {
+                info!("{}: done, for {names}", task.action);
+                for moved in &task.moves {
+                    self.ledger.done(&moved.paths[0], &moved.new, &task.action);
+                }
+            }
+            Some(Failure { reason, output }) => {
+                if self.pace.reason(&task.action) != Some(reason) {
+                    warn!("{}: {reason}, for {names}", task.action);
+                }
+                if !output.is_empty() {
+                    warn!(target: logging::FILE, "{} says: {}", task.action, bounded(output, QUOTED));
+                }
+                self.pace.failed(&task.action, reason, now);
+            }
+        }
+    }
+
+    /// Sees whether an answer does not come any more.
+    fn miss_answer(&mut self, now: Instant) -> bool {
+        let Some(outstanding) = &mut self.outstanding else { return false };
+        let has_ended = match &mut outstanding.child {
+            Some(child) => !matches!(child.try_wait(), Ok(None)),
+            None => !self.desk.note().exists(),
+        };
+        // It may have come between two looks.
+        if has_ended && !self.desk.answer().exists() {
+            let Outstanding { note, .. } = match self.outstanding.take() {
+                Some(outstanding) => outstanding,
+                None => return false,
+            };
+            self.give_up(&note, "it broke off: see journalctl -u akvvm_after_renewal", now);
+            return true;
+        }
+        let is_late = now.saturating_duration_since(outstanding.since) >= LONGEST;
+        if is_late && self.trouble.is_none() {
+            let trouble = "nobody does what follows from renewals: see systemctl status akvvm_after_renewal.path";
+            error!("{trouble}");
+            self.trouble = Some(trouble.to_owned());
+            return true;
+        }
+        false
+    }
+
+    /// A note that comes to nothing has failed with all its tasks.
+    fn give_up(&mut self, note: &Note, reason: &str, now: Instant) {
+        let _ = note::remove(&self.desk.note());
+        let failure = Failure { reason: reason.to_owned(), output: String::new() };
+        for task in &note.tasks {
+            self.take_in(task, Some(&failure), now);
+        }
+    }
+
+    fn save_ledger(&mut self) {
+        // What is not remembered is done twice after a crash, or once too little: worth a word, no reason to stop.
+        if let Err(cause) = note::save(&self.desk.ledger(), &self.ledger) {
+            error!("what follows from renewals cannot be remembered: {cause}");
+        }
+    }
+}
+
+impl Leaf {
+    fn of(installed: &Installed) -> Self {
+        Self { version: installed.version.as_str().to_owned(), thumbprint: installed.thumbprint.to_string() }
+    }
+}
