@@ -51,6 +51,7 @@ pub mod pki;
 mod proxy;
 pub mod reader;
 pub mod refusal;
+pub mod settings;
 mod state;
 pub mod story;
 pub mod systemd;

@@ -10,9 +10,8 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tests::dns::NameServer;
 use tests::http::Server;
+use tests::settings::{self, Check, GUID, with, with_section};
 use tests::story::{Finished, Story, binary, finish, observing};
-
-const GUID: &str = "00001111-aaaa-2222-bbbb-3333cccc4444";
 
 fn service(arguments: &[&str]) -> Finished {
     finish(Command::new(binary("akvvm_service").unwrap()).args(arguments)).unwrap()
@@ -31,25 +30,6 @@ fn check(content: &[u8]) -> (Finished, Value) {
 fn wrapped(public: &Value) -> Value {
     json!({"runtimeSettings": [{"handlerSettings": {
         "publicSettings": public, "protectedSettings": null, "protectedSettingsCertThumbprint": null}}]})
-}
-
-fn object(members: Value) -> Value {
-    let mut object = json!({"url": "https://contoso.vault.azure.net/secrets/web"});
-    object.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
-    object
-}
-
-/// Settings with one certificate, and these members beside the list.
-fn with(members: Value) -> Value {
-    let mut settings = observing(&[json!("https://contoso.vault.azure.net/secrets/web")]);
-    settings["secretsManagementSettings"].as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
-    settings
-}
-
-fn with_identity(members: Value) -> Value {
-    let mut settings = with(json!({}));
-    settings["authenticationSettings"] = members;
-    settings
 }
 
 #[test]
@@ -231,93 +211,15 @@ fn every_form_of_settings_installs_the_same_certificate() {
     }
 }
 
-/// Values that would send a token elsewhere, write where nobody should, or ask for what nobody meant; with a word that
-/// the message must have.
-fn hostile() -> Vec<(Value, &'static str)> {
-    let url = |url: &str| observing(&[json!(url)]);
-    let store = |store: &str| observing(&[object(json!({"certificateStoreLocation": store}))]);
-    let link = |link: &str| observing(&[object(json!({"customSymbolicLinkName": link}))]);
-    let endpoint = |endpoint: &str| with_identity(json!({"msiEndpoint": endpoint}));
-    let client = |id: &str| with_identity(json!({"msiClientId": id}));
-    vec![
-        (url("https://evil.example/secrets/web"), "recognised Key Vault host"),
-        (url("https://contoso.vault.azure.net.evil.example/secrets/web"), "recognised Key Vault host"),
-        (url("https://contoso.vault.azure.net@evil.example/secrets/web"), "user names"),
-        (url("https://user:pass@contoso.vault.azure.net/secrets/web"), "user names"),
-        (url("https://evil.example#contoso.vault.azure.net/secrets/web"), "fragments"),
-        (url("https://evil.example\\.vault.azure.net/secrets/web"), "have no place here"),
-        (url("https://evil.example%2f.vault.azure.net/secrets/web"), "escapes"),
-        (url("https://contoso.vault.azure.net:8443/secrets/web"), "443 only"),
-        (url("http://contoso.vault.azure.net/secrets/web"), "begin with https://"),
-        (url("contoso.vault.azure.net/secrets/web"), "is not a URL"),
-        (url("https://cont\u{43e}so.vault.azure.net/secrets/web"), "U+043E"),
-        (url("https://a.b.vault.azure.net/secrets/web"), "recognised Key Vault host"),
-        (url("https://co.vault.azure.net/secrets/web"), "3 to 24"),
-        (url("https://[::1]/secrets/web"), "port"),
-        (url("https://169.254.169.254/secrets/web"), "recognised Key Vault host"),
-        (url("https://contoso.vault.azure.net/secrets/web?api-version=7.4"), "queries"),
-        (url("https://contoso.vault.azure.net/certificates/web"), "/secrets/web"),
-        (url("https://contoso.vault.azure.net/keys/web"), "/secrets/web"),
-        (url("https://contoso.vault.azure.net/secrets/../keys/web"), "/secrets/NAME"),
-        (url("https://contoso.vault.azure.net/secrets/.."), "secret's name"),
-        (url("https://contoso.vault.azure.net/secrets/a%2fb"), "escapes"),
-        (url("https://contoso.vault.azure.net/secrets/web/latest"), "32 hexadecimal"),
-        (url("https://contoso.vault.azure.net/secrets/web\r\nHost: evil.example"), "U+000D"),
-        (url(""), "is not a URL"),
-        (observing(&[json!(7)]), "must be the URL"),
-        (observing(&[json!({"certificateStoreLocation": "/srv/certs"})]), "is missing"),
-        (store("certs"), "absolute"),
-        (store("C:\\certs"), "absolute"),
-        (store("/"), "/"),
-        (store("/proc/self"), "/proc"),
-        (store("/etc/cron.d"), "/etc/cron"),
-        (store("/etc"), "/etc"),
-        (store("/usr/lib/x"), "/usr"),
-        (store("/srv/../etc/cron.d"), ".."),
-        (store("/srv/\u{0}x"), "control"),
-        (store("/var/lib/waagent/Contoso.Extension-1.0.0"), "agent"),
-        (link("../web"), "customSymbolicLinkName"),
-        (link("/etc/passwd"), "customSymbolicLinkName"),
-        (link(".."), "customSymbolicLinkName"),
-        (link("a\nb"), "customSymbolicLinkName"),
-        (link(""), "customSymbolicLinkName"),
-        (
-            observing(&[
-                object(json!({"customSymbolicLinkName": "one"})),
-                json!({"url": "https://contoso.vault.azure.net/secrets/api", "customSymbolicLinkName": "one"}),
-            ]),
-            "would take the same place",
-        ),
-        (observing(&[object(json!({"acls": [{}]}))]), "acls[0]"),
-        (endpoint("http://evil.example/metadata/identity"), "neither the metadata service"),
-        (endpoint("http://169.254.169.254@evil.example/"), "has no place here"),
-        (endpoint("http://169.254.169.254.evil.example/"), "neither the metadata service"),
-        (endpoint("http://10.0.0.1/metadata/identity"), "neither the metadata service"),
-        (endpoint("https://169.254.169.254/metadata/identity"), "must begin with http://"),
-        (endpoint("http://localhost:0/"), "port"),
-        (endpoint("http://localhost.evil.example/"), "neither the metadata service"),
-        (endpoint("file:///etc/shadow"), "must begin with http://"),
-        (client(&format!("{GUID}&resource=https://graph.microsoft.com")), "client id"),
-        (client("app1"), "client id"),
-        (client(&format!("/subscriptions/{GUID}/resourceGroups/a&b=c")), "resource id"),
-        (with_identity(json!({"msiClientId": 7})), "must be a string"),
-        (with(json!({"pollingIntervalInS": 0})), "whole number of seconds"),
-        (with(json!({"pollingIntervalInS": -1})), "whole number of seconds"),
-        (with(json!({"pollingIntervalInS": 1.5})), "whole number of seconds"),
-        (with(json!({"requireInitialSync": "yes"})), "true or false"),
-        (json!({}), "observedCertificates"),
-        (json!([]), "must be a JSON object"),
-        (json!("no settings"), "a string that is not JSON"),
-        (json!({"secretsManagementSettings": {"observedCertificates": {}}}), "must be a list"),
-    ]
-}
-
 #[test]
 fn hostile_values_are_refused_before_anybody_is_asked() {
     let story = Story::begin().unwrap();
     story.put("web").unwrap();
     let names = NameServer::start(story.world()).unwrap();
-    let documents = hostile().into_iter().map(|(document, word)| (document.to_string(), word));
+    let documents = settings::refused().into_iter().map(|case| match case.check {
+        Check::Refuses(_, words) => (case.settings.to_string(), words),
+        other => panic!("{other:?}"),
+    });
     let deep = [
         ("[".repeat(200_000), "is nested"),
         ("{\"settings\":".repeat(200_000), "is nested"),
@@ -366,7 +268,7 @@ fn a_refused_host_or_endpoint_opens_no_socket() {
     };
     for settings in [
         observing(&[json!("https://contoso.vault.azure.net@evil.example/secrets/web")]),
-        with_identity(json!({"msiEndpoint": "http://evil.example/metadata/identity"})),
+        with_section("authenticationSettings", json!({"msiEndpoint": "http://evil.example/metadata/identity"})),
     ] {
         let (finished, calls) = run(&settings);
         assert_eq!(finished.code, Some(2), "{finished:?}");

@@ -1,0 +1,24 @@
+# The extension on a VM, by its system-assigned identity, with Azure PowerShell.
+#
+#   ./vm.ps1 -ResourceGroupName rg -VMName vm1 -VaultName myvault
+param(
+    [Parameter(Mandatory)] [string] $ResourceGroupName,
+    [Parameter(Mandatory)] [string] $VMName,
+    [Parameter(Mandatory)] [string] $VaultName
+)
+$ErrorActionPreference = 'Stop'
+
+$vm = Get-AzVM -ResourceGroupName $ResourceGroupName -Name $VMName
+if (-not $vm.Identity.PrincipalId) {
+    Update-AzVM -ResourceGroupName $ResourceGroupName -VM $vm -IdentityType SystemAssigned | Out-Null
+    $vm = Get-AzVM -ResourceGroupName $ResourceGroupName -Name $VMName
+}
+
+# Before the extension: with requireInitialSync it waits for the certificates, and so for the role.
+New-AzRoleAssignment -RoleDefinitionName 'Key Vault Secrets User' -ObjectId $vm.Identity.PrincipalId `
+    -Scope (Get-AzKeyVault -VaultName $VaultName).ResourceId
+
+# The text of a file, as it is: text that is put together here easily gets its quotes escaped twice.
+Set-AzVMExtension -ResourceGroupName $ResourceGroupName -VMName $VMName -Location $vm.Location `
+    -Publisher Contoso.Azure.KeyVault -ExtensionType KeyVaultForLinux -Name KeyVaultForLinux -TypeHandlerVersion 1.0 `
+    -SettingString (Get-Content -Raw -Path (Join-Path $PSScriptRoot 'settings.json'))

@@ -1,0 +1,19 @@
+#!/bin/sh
+# The extension on a VM, by its system-assigned identity, with Azure CLI.
+#
+#   RESOURCE_GROUP=rg VM=vm1 VAULT=myvault ./vm.sh
+set -eu
+: "${RESOURCE_GROUP:?}" "${VM:?}" "${VAULT:?}"
+cd "$(dirname "$0")"
+
+principal=$(az vm identity assign --resource-group "$RESOURCE_GROUP" --name "$VM" \
+  --query systemAssignedIdentity --output tsv)
+
+# Before the extension: with requireInitialSync it waits for the certificates, and so for the role.
+az role assignment create --role "Key Vault Secrets User" \
+  --assignee-object-id "$principal" --assignee-principal-type ServicePrincipal \
+  --scope "$(az keyvault show --name "$VAULT" --query id --output tsv)"
+
+az vm extension set --resource-group "$RESOURCE_GROUP" --vm-name "$VM" \
+  --publisher Contoso.Azure.KeyVault --name KeyVaultForLinux --version 1.0 \
+  --settings settings.json

@@ -1,0 +1,225 @@
+//! `docs/settings.schema.json`, which editors use: it promises what `check` says, and the samples and README.md keep to both.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+
+use jsonschema::Validator;
+use serde_json::{Map, Value, json};
+use tests::handler_story::repository;
+use tests::settings::{self, Check, GUID, Schema};
+use tests::story::{binary, finish};
+
+fn text(path: &str) -> String {
+    fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn schema() -> Value {
+    serde_json::from_str(&text("docs/settings.schema.json")).unwrap()
+}
+
+fn validator() -> Validator {
+    jsonschema::draft202012::new(&schema()).unwrap()
+}
+
+fn check(settings: &Value) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("0.settings");
+    fs::write(&path, settings.to_string()).unwrap();
+    let finished = finish(Command::new(binary("akvvm_service").unwrap()).args(["check", "--json"]).arg(&path)).unwrap();
+    let result: Value = serde_json::from_str(&finished.output).unwrap();
+    let code = if result["valid"] == true { 0 } else { 2 };
+    assert_eq!(finished.code, Some(code), "{settings}: {finished:?}");
+    result
+}
+
+/// Whether one of the findings is at `place` and says `words`.
+fn says(findings: &Value, place: &str, words: &str) -> bool {
+    let said = |finding: &Value| finding["path"] == place && finding["message"].as_str().unwrap().contains(words);
+    findings.as_array().unwrap().iter().any(said)
+}
+
+#[test]
+fn the_schema_is_one_of_2020_12() {
+    assert!(jsonschema::draft202012::meta::is_valid(&schema()));
+}
+
+#[test]
+fn check_says_of_each_case_what_it_should() {
+    let mut wrong = Vec::new();
+    for case in settings::cases() {
+        let result = check(&case.settings);
+        let fine = match case.check {
+            Check::Accepts => result["valid"] == true && result["warnings"] == json!([]),
+            Check::Warns(place, words) => result["valid"] == true && says(&result["warnings"], place, words),
+            Check::Refuses(place, words) => result["valid"] == false && says(&result["errors"], place, words),
+        };
+        if !fine {
+            wrong.push(format!("{case:?}: {result}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_schema_says_of_each_case_what_it_should() {
+    let validator = validator();
+    let mut wrong = Vec::new();
+    for case in settings::cases() {
+        let errors: Vec<String> = validator.iter_errors(&case.settings).map(|error| error.to_string()).collect();
+        let fine = match case.schema {
+            Schema::Accepts | Schema::LeavesToCheck(_) => errors.is_empty(),
+            Schema::Refuses => !errors.is_empty(),
+        };
+        if !fine {
+            wrong.push(format!("{case:?}: {errors:?}"));
+        }
+        let promises = match (case.check, case.schema) {
+            (Check::Accepts, schema) => matches!(schema, Schema::Accepts),
+            (Check::Refuses(..), schema) => !matches!(schema, Schema::Accepts),
+            (Check::Warns(..), _) => true,
+        };
+        assert!(promises, "the schema is not what it promises to be: {case:?}");
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The settings of every extension of this product in a template, with its expressions worked out.
+fn settings_of_template(template: &Value) -> Vec<Value> {
+    fn find(value: &Value, found: &mut Vec<Value>) {
+        match value {
+            Value::Object(members) if members.get("type") == Some(&json!("KeyVaultForLinux")) => {
+                found.push(members["settings"].clone());
+            }
+            Value::Object(members) => members.values().for_each(|value| find(value, found)),
+            Value::Array(items) => items.iter().for_each(|value| find(value, found)),
+            _ => {}
+        }
+    }
+    fn work_out(value: &mut Value, parameters: &Value) {
+        match value {
+            Value::Object(members) => members.values_mut().for_each(|value| work_out(value, parameters)),
+            Value::Array(items) => items.iter_mut().for_each(|value| work_out(value, parameters)),
+            Value::String(text) if text.starts_with('[') => {
+                let parameter = text.strip_prefix("[parameters('").and_then(|rest| rest.strip_suffix("')]"));
+                *value = match parameter {
+                    Some(name) => parameters[name]["defaultValue"].clone(),
+                    None if text.starts_with("[reference(") && text.ends_with(").clientId]") => json!(GUID),
+                    None => panic!("{text}: what is this?"),
+                };
+                assert!(value.is_string());
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    find(template, &mut found);
+    found.iter_mut().for_each(|settings| work_out(settings, &template["parameters"]));
+    found
+}
+
+/// The settings in a sample, whatever it is.
+fn settings_of_sample(name: &str) -> Vec<Value> {
+    let text = text(&format!("samples/{name}"));
+    match name.rsplit_once('.').unwrap().1 {
+        "json" => {
+            let document: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            if document.get("resources").is_some() { settings_of_template(&document) } else { vec![document] }
+        }
+        // They refer to the file with the settings, or hold them between marks.
+        _ => match text.split_once("<<JSON\n").and_then(|(_, rest)| rest.split_once("\nJSON")) {
+            Some((inner, _)) => vec![serde_json::from_str(&inner.replace("$VAULT", "myvault")).unwrap()],
+            None => {
+                assert!(text.contains("settings.json"), "{name}: no settings");
+                settings_of_sample("settings.json")
+            }
+        },
+    }
+}
+
+#[test]
+fn every_sample_has_settings_that_schema_and_check_accept() {
+    let validator = validator();
+    let entries = fs::read_dir(repository().join("samples")).unwrap();
+    let names: BTreeSet<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let readme = text("README.md");
+    for name in &names {
+        let found = settings_of_sample(name);
+        assert!(!found.is_empty(), "{name}: no settings");
+        for settings in found {
+            let errors: Vec<String> = validator.iter_errors(&settings).map(|error| error.to_string()).collect();
+            assert_eq!(errors, [] as [String; 0], "{name}");
+            let result = check(&settings);
+            assert_eq!((&result["valid"], &result["warnings"]), (&json!(true), &json!([])), "{name}: {result}");
+        }
+        assert!(readme.contains(&format!("(samples/{name})")), "README.md does not lead to samples/{name}");
+    }
+    assert_eq!(names.len(), 8, "{names:?}");
+}
+
+/// The names of all settings in the schema that are not deprecated where they stand.
+fn settings_in_schema() -> BTreeSet<String> {
+    fn collect(value: &Value, names: &mut BTreeSet<String>) {
+        let empty = Map::new();
+        let members = value.as_object().unwrap_or(&empty);
+        // Under `if` and `then` stand conditions.
+        if members.get("additionalProperties") == Some(&json!(false)) {
+            for (name, setting) in members["properties"].as_object().unwrap() {
+                if setting.get("deprecated") != Some(&json!(true)) {
+                    names.insert(name.clone());
+                }
+                collect(setting, names);
+            }
+        }
+    }
+    let schema = schema();
+    let mut names = BTreeSet::new();
+    collect(&schema, &mut names);
+    schema["$defs"].as_object().unwrap().values().for_each(|definition| collect(definition, &mut names));
+    names
+}
+
+/// The names of all settings that have a line in a table of README.md, with an example that is JSON.
+fn settings_in_readme() -> BTreeSet<String> {
+    let readme = text("README.md");
+    let head = "| setting | type | default | since | example | meaning |\n";
+    let mut names = BTreeSet::new();
+    for table in readme.split(head).skip(1) {
+        for line in table.lines().skip(1).take_while(|line| line.starts_with("| `")) {
+            let cells: Vec<&str> = line.split(" | ").map(|cell| cell.trim_matches(['|', ' ', '`'])).collect();
+            let [name, .., example, _] = cells[..] else { panic!("{line}: is no line of a setting") };
+            assert!(serde_json::from_str::<Value>(example).is_ok(), "{name}: {example}");
+            names.insert(name.to_owned());
+        }
+    }
+    names
+}
+
+#[test]
+fn every_setting_has_its_line_in_the_readme() {
+    let sections = ["secretsManagementSettings", "authenticationSettings", "loggingSettings"].map(str::to_owned);
+    // What is inside an entry of `acls` and `verify` is told with them.
+    let inside = ["user", "connect", "serverName"].map(str::to_owned);
+    let told_elsewhere: BTreeSet<String> = sections.into_iter().chain(inside).collect();
+    let in_schema: BTreeSet<String> = settings_in_schema().difference(&told_elsewhere).cloned().collect();
+    assert_eq!(in_schema, settings_in_readme());
+}
+
+#[test]
+fn the_schema_knows_no_setting_that_check_does_not_know() {
+    let schema = schema();
+    let members = |definition: &str| -> Value {
+        let names = schema["$defs"][definition]["properties"].as_object().unwrap().keys();
+        // A list is no value of any of them: they are found wrong, or have no effect.
+        names.map(|name| (name.clone(), json!([[]]))).collect::<Map<String, Value>>().into()
+    };
+    let mut settings = settings::with(members("secretsManagementSettings"));
+    settings["secretsManagementSettings"]["observedCertificates"] = json!([members("observedCertificate")]);
+    settings["authenticationSettings"] = members("authenticationSettings");
+    settings["loggingSettings"] = members("loggingSettings");
+    let result = check(&settings).to_string();
+    assert!(!result.contains("is not a known setting"), "{result}");
+    assert!(result.contains("observedCertificates[0].url"), "{result}");
+}
