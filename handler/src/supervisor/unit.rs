@@ -29,7 +29,8 @@ const RUN: [&str; 13] = [
 ];
 
 /// What does not depend on the launch. Not here on purpose: `PrivateTmp=`, `PrivateUsers=` and `ProtectHome=yes` would hide
-/// stores and accounts. It sends no signal, not even to itself: it could end whatever is root's. One processor, 64 tasks and 256 MiB are several times what a thousand certificates take.
+/// stores and accounts. It sends no signal, not even to itself: it could end whatever is root's. One processor, 64 tasks and
+/// 256 MiB are several times what a thousand certificates take.
 const SANDBOX: &str = "\
 ProtectSystem=yes
 ProtectHome=read-only
