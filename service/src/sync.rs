@@ -11,7 +11,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, distrust, lost_names};
 use crate::error::Error;
 use crate::http::{self, Roots, VaultClient};
 use crate::identity::Tokens;
@@ -25,6 +25,8 @@ use common::report::{Installed, Problem, Report, State};
 use common::settings::{ObservedCertificate, Settings, Version};
 use jiff::{SignedDuration, Timestamp};
 use log::{debug, error, info, warn};
+use rustls::RootCertStore;
+use rustls::pki_types::UnixTime;
 
 use ask::Newest;
 
@@ -94,6 +96,7 @@ impl Link {
                 tokens,
                 memory,
                 client: vault_client(roots, connections),
+                anchors: roots.as_ref().map(Roots::anchors),
                 store: Store::open(&settings.certificates),
                 used: Mutex::default(),
                 results: Mutex::new(Results { reports, verdicts: Vec::with_capacity(due.len()) }),
@@ -120,6 +123,7 @@ struct Pass<'a> {
     tokens: &'a Tokens,
     memory: &'a Memory,
     client: Result<VaultClient, http::TransportError>,
+    anchors: Option<Arc<RootCertStore>>,
     store: Store,
     used: Mutex<Vec<String>>,
     results: Mutex<Results>,
@@ -260,7 +264,7 @@ impl Pass<'_> {
         let Newest { version, bundle, second, clock_skew, remark } = newest?;
         let second = second.filter(|_| observed.target.keep_versions.is_none_or(|versions| versions.get() > 1));
         let second = bundle.is_none().then_some(second);
-        let mut warnings = Vec::from_iter(remark);
+        let warnings = Vec::from_iter(remark);
         let files = match self.store.find(observed, &version)? {
             Some(placed) => Found::Placed(placed),
             None => {
@@ -268,7 +272,7 @@ impl Pass<'_> {
                     Some(bundle) => bundle,
                     None => self.fetch(observed, &observed.url.pinned(&version))?,
                 };
-                Found::Draft(self.write(observed, &bundle, &mut warnings)?)
+                Found::Draft(self.write(observed, &bundle)?)
             }
         };
         Ok((Ready { index, files, clock_skew, warnings }, second))
@@ -306,16 +310,13 @@ impl Pass<'_> {
         }
     }
 
-    fn write(
-        &self,
-        observed: &ObservedCertificate,
-        bundle: &SecretBundle,
-        warnings: &mut Vec<String>,
-    ) -> Result<Draft<'_>, Error> {
+    fn write(&self, observed: &ObservedCertificate, bundle: &SecretBundle) -> Result<Draft<'_>, Error> {
         let content = bundle.content(&observed.url)?;
         let certificate = Certificate::decode(&content.value, content.content_type.as_deref())?;
-        warnings.extend_from_slice(certificate.warnings());
-        Ok(self.store.draft(observed, bundle.version(), &certificate)?)
+        let distrusted = self.anchors.as_ref().and_then(|anchors| distrust(&certificate, anchors, UnixTime::now()));
+        let lost = self.store.leaf_in_use(observed).and_then(|before| lost_names(&before, &certificate));
+        let remarks = certificate.warnings().iter().cloned().chain(distrusted).chain(lost).collect();
+        Ok(self.store.draft(observed, bundle.version(), &certificate, remarks)?)
     }
 
     fn settle(&self, index: usize, second: Option<Version>) {
@@ -332,7 +333,7 @@ impl Pass<'_> {
                 Some(_) => Ok(()),
                 None => {
                     let bundle = self.fetch(observed, &observed.url.pinned(version))?;
-                    Store::name(self.write(observed, &bundle, &mut Vec::new())?)?;
+                    Store::name(self.write(observed, &bundle)?)?;
                     Ok(())
                 }
             }

@@ -55,7 +55,7 @@ pub fn wait_for<T>(limit: Duration, what: &str, mut condition: impl FnMut() -> O
 pub struct Story {
     /// The Azure around it.
     pub azure: Azure,
-    /// Who issues its certificates: a root and one intermediate.
+    /// Who issues its certificates, a root that a private world trusts and one intermediate.
     pub authority: Authority,
     folder: TempDir,
     world: Option<World>,
@@ -72,6 +72,7 @@ impl Story {
         let world = World::enter()?;
         let story = Self::build(addresses, Some(world))?;
         story.world().connect(&story.azure)?;
+        story.world().trust(&String::from_utf8(story.authority.root().to_pem()?)?)?;
         Ok(story)
     }
 

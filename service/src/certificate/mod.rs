@@ -18,6 +18,7 @@ mod pem;
 mod pkcs12;
 #[cfg(test)]
 mod tests;
+mod validation;
 
 use common::report::Thumbprint;
 use jiff::Timestamp;
@@ -30,6 +31,7 @@ use zeroize::Zeroizing;
 use self::bundle::Bundle;
 pub(crate) use self::error::CertificateError;
 pub(crate) use self::libcrypto::initialise_openssl;
+pub(crate) use self::validation::{distrust, lost_names};
 
 /// A leaf with its key and chain, ready to be installed.
 pub(crate) struct Certificate {

@@ -14,6 +14,7 @@ use crate::system;
 /// The system's roots, in memory between passes.
 pub(crate) struct Roots {
     origin: Origin,
+    anchors: Arc<RootCertStore>,
     tls: Arc<ClientConfig>,
 }
 
@@ -44,21 +45,27 @@ impl Roots {
             let reason = found.errors.first().map_or_else(|| "it holds no certificate".to_owned(), ToString::to_string);
             return Err(TransportError::Roots(format!("{}: {reason}", path.display())));
         }
+        let anchors = Arc::new(roots);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| TransportError::Tls(error.to_string()))?
-            .with_root_certificates(roots)
+            .with_root_certificates(Arc::clone(&anchors))
             .with_no_client_auth();
         // An hour lies between two passes: no ticket lives that long.
         tls.resumption = Resumption::disabled();
         let tls = Arc::new(tls);
-        Ok(Self { origin, tls })
+        Ok(Self { origin, anchors, tls })
     }
 
     /// The same roots, or those of now when their file changed.
     pub(crate) fn refreshed(self) -> Result<Self, TransportError> {
         if Origin::now()? == self.origin { Ok(self) } else { Self::load() }
+    }
+
+    /// The roots themselves, to judge certificates by.
+    pub(crate) fn anchors(&self) -> Arc<RootCertStore> {
+        Arc::clone(&self.anchors)
     }
 
     pub(super) fn tls_config(&self) -> Arc<ClientConfig> {

@@ -4,6 +4,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use openssl::sha::sha256;
+use openssl::x509::X509;
 use rustix::fs::{FileType, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, openat};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{getegid, geteuid};
@@ -111,6 +112,11 @@ impl Kept {
         let mut text = Zeroizing::new(Vec::with_capacity(files.iter().map(|file| file.content.len()).sum()));
         files.iter().for_each(|file| text.extend_from_slice(&file.content));
         Certificate::decode(std::str::from_utf8(&text).ok()?, None).ok().as_ref().map(Facts::of)
+    }
+
+    /// The first certificate in it.
+    pub(super) fn leaf(&self) -> Option<X509> {
+        X509::from_pem(&self.content).ok()
     }
 
     /// Whether we wrote it under this name.

@@ -32,6 +32,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use common::report::Installed;
 use common::settings::{Acl, ObservedCertificate, Ownership, Version};
+use openssl::x509::X509;
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
@@ -124,6 +125,14 @@ impl Store {
         Ok(facts.map(|facts| facts.installed(&version)))
     }
 
+    /// The leaf that the links lead to now, if they lead to one.
+    pub(crate) fn leaf_in_use(&self, observed: &ObservedCertificate) -> Option<X509> {
+        let (Place { folder, .. }, files) = self.place(observed).ok()?;
+        let directory = &opened(folder).ok()?.directory;
+        let (names, _) = current(observed, directory).ok()??;
+        open_all(directory, &names, files).ok()??.first().and_then(Kept::leaf)
+    }
+
     /// Whether this version is in place and whole. Missing grants of ours are given again, access for everybody is
     /// taken away. `None` when a file is missing or damaged and has to be written.
     ///
@@ -193,7 +202,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Writes a version's files: complete and with their permissions, but for their names, which [`Store::name`] gives
+    /// Writes a version's files: complete and with their permissions and the `remarks` on it, but for their names, which [`Store::name`] gives
     /// them.
     ///
     /// # Errors
@@ -204,6 +213,7 @@ impl Store {
         observed: &ObservedCertificate,
         version: &Version,
         certificate: &Certificate,
+        remarks: Vec<String>,
     ) -> Result<Draft<'_>, StoreError> {
         let (place, files) = self.place(observed)?;
         let folder = opened(&place.folder)?;
@@ -233,7 +243,8 @@ impl Store {
         };
         let Readers { rights, mut warnings } = Readers::find(files, &self.names, folder, remembered);
         warnings.extend(other_versions::revoke(&folder.directory, &names, files, &rights, &remembered()));
-        let facts = Facts::of(certificate);
+        let facts = Facts::with(certificate, remarks);
+        warnings.extend(facts.remarks.iter().cloned());
         let mut unreadable = None;
         let mut unnamed = Vec::with_capacity(parts.len());
         for ((name, pem), previous) in parts.iter().zip(&previous) {

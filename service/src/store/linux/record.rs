@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use common::report::{Installed, Thumbprint};
 use common::settings::Version;
+use common::text::bounded;
 use jiff::Timestamp;
 
 use super::acl::Holder;
@@ -36,19 +37,32 @@ pub(super) struct Facts {
     pub(super) thumbprint: Thumbprint,
     pub(super) not_before: Timestamp,
     pub(super) not_after: Timestamp,
+    /// What a person should know of the certificate as long as it is in use.
+    pub(super) remarks: Vec<String>,
 }
 
+/// Remarks that are remembered, and of each the most characters: an attribute has little room.
+const REMARKS: usize = 4;
+const LONGEST_REMARK: usize = 400;
+
 impl Facts {
+    /// What is remembered of a certificate, and these remarks on it.
+    pub(super) fn with(certificate: &Certificate, remarks: Vec<String>) -> Self {
+        let remarks = remarks.into_iter().take(REMARKS).map(|remark| bounded(&remark, LONGEST_REMARK)).collect();
+        Self { remarks, ..Self::of(certificate) }
+    }
+
     pub(super) fn of(certificate: &Certificate) -> Self {
         Self {
             thumbprint: certificate.thumbprint(),
             not_before: certificate.not_before(),
             not_after: certificate.not_after(),
+            remarks: certificate.warnings().to_vec(),
         }
     }
 
     pub(super) fn installed(self, version: &Version) -> Installed {
-        let Self { thumbprint, not_before, not_after } = self;
+        let Self { thumbprint, not_before, not_after, .. } = self;
         Installed { version: *version, thumbprint, not_before, not_after }
     }
 }
@@ -56,7 +70,7 @@ impl Facts {
 impl Record {
     /// The attribute's value: lines of text, so that an administrator can read it (`getfattr -d`).
     pub(super) fn encode(&self) -> Vec<u8> {
-        let Facts { thumbprint, not_before, not_after } = &self.facts;
+        let Facts { thumbprint, not_before, not_after, remarks } = &self.facts;
         let mut text = format!("{HEADER}\nname {}\nsha256 ", self.name);
         for byte in self.digest {
             let _ = write!(text, "{byte:02x}");
@@ -70,6 +84,9 @@ impl Record {
                 Holder::User(id) => writeln!(text, "user {id} {name}"),
                 Holder::Group(id) => writeln!(text, "group {id} {name}"),
             };
+        }
+        for remark in remarks {
+            let _ = writeln!(text, "remark {remark}");
         }
         text.into_bytes()
     }
@@ -85,10 +102,14 @@ impl Record {
         let thumbprint = Thumbprint(bytes(lines.next()?.strip_prefix("thumbprint ")?, "0123456789ABCDEF")?);
         let (not_before, not_after) = lines.next()?.strip_prefix("valid ")?.split_once(' ')?;
         let time = |seconds: &str| Timestamp::from_second(seconds.parse().ok()?).ok();
-        let facts = Facts { thumbprint, not_before: time(not_before)?, not_after: time(not_after)? };
+        let (not_before, not_after, mut remarks) = (time(not_before)?, time(not_after)?, Vec::new());
         let (mut grants, mut ownership) = (Grants::new(), None);
         for line in lines {
             let (kind, rest) = line.split_once(' ')?;
+            if kind == "remark" {
+                remarks.push(rest.to_owned());
+                continue;
+            }
             let (id, name) = rest.split_once(' ')?;
             let holder = match kind {
                 "user" => Holder::User(id.parse().ok()?),
@@ -103,6 +124,7 @@ impl Record {
             };
             grants.insert(holder, name.to_owned());
         }
+        let facts = Facts { thumbprint, not_before, not_after, remarks };
         Some(Self { name: file_name, digest, facts, rights: Rights { grants, ownership } })
     }
 }
@@ -134,6 +156,7 @@ mod tests {
                 thumbprint: Thumbprint(std::array::from_fn(|i| i as u8 * 12)),
                 not_before: Timestamp::from_second(-5).unwrap(),
                 not_after: Timestamp::from_second(1_900_000_000).unwrap(),
+                remarks: vec!["its chain ends early".into(), "it is odd".into()],
             },
             rights: Rights {
                 grants: [(Holder::User(33), "CORP\\web app"), (Holder::Group(50), "ops")]

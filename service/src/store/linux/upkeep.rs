@@ -28,6 +28,7 @@ impl Store {
         let (Some(facts), Some(last)) = (Kept::facts(&all), all.last()) else { return Ok(None) };
         let Readers { rights, mut warnings } = Readers::find(files, &self.names, folder, || last.rights());
         warnings.extend(other_versions::revoke(&folder.directory, names, files, &rights, &last.rights()));
+        warnings.extend(facts.remarks.iter().cloned());
         let (mut worst, mut unreadable) = (Ok(Access::Right), None);
         for (kept, name) in all.iter().zip(names) {
             let path = folder.directory.path.join(name);

@@ -45,7 +45,7 @@ impl Store {
         version: &Version,
         certificate: &Certificate,
     ) -> Result<Placed, StoreError> {
-        Self::name(self.draft(observed, version, certificate)?)
+        Self::name(self.draft(observed, version, certificate, Vec::new())?)
     }
 }
 

@@ -1,0 +1,84 @@
+//! Whether TLS clients will take a certificate: a chain to a root that they trust, and the names that they ask for. Nothing is
+//! refused for it (the roots of this machine need not be those of its clients), but it is said.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use common::text::bounded;
+use openssl::nid::Nid;
+use openssl::x509::X509Ref;
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, Error, RootCertStore};
+
+use super::{Certificate, display};
+
+/// How much of a library's words or of names a remark quotes, in characters.
+const QUOTED: usize = 200;
+
+/// Why a TLS client with these roots would refuse the certificate at `now` (RFC 5280, section 6). `None` when it would
+/// not, and for a certificate that is not meant for TLS servers by its extended key usage.
+pub(crate) fn distrust(certificate: &Certificate, roots: &RootCertStore, now: UnixTime) -> Option<String> {
+    let chain: Vec<CertificateDer<'static>> =
+        certificate.chain.iter().map(|one| one.to_der().map(Into::into)).collect::<Result<_, _>>().ok()?;
+    let (leaf, issuers) = chain.split_first()?;
+    let algorithms = ring::default_provider().signature_verification_algorithms;
+    let verified = ParsedCertificate::try_from(leaf)
+        .and_then(|leaf| verify_server_cert_signed_by_trust_anchor(&leaf, roots, issuers, now, algorithms.all));
+    let reason = match verified {
+        Ok(()) => return None,
+        Err(Error::InvalidCertificate(
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
+        )) => return None,
+        Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            let last = certificate.chain.last()?;
+            format!(
+                "its chain ends with {}, which leads to no root of this machine",
+                display::name(last.subject_name())
+            )
+        }
+        // What the leaf's own dates say is said elsewhere.
+        Err(Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
+            "a certificate of its chain has expired".to_owned()
+        }
+        Err(Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. })) => {
+            "a certificate of its chain is not valid yet".to_owned()
+        }
+        Err(error) => bounded(&error.to_string(), QUOTED),
+    };
+    Some(format!("TLS clients that trust what this machine trusts refuse it: {reason}"))
+}
+
+/// What to say of a renewal that holds none of the names of the certificate before it.
+pub(crate) fn lost_names(before: &X509Ref, certificate: &Certificate) -> Option<String> {
+    let (old, new) = (names(before), names(certificate.chain.first()?));
+    if old.is_empty() || !old.is_disjoint(&new) {
+        return None;
+    }
+    let list = |names: BTreeSet<String>| match names.len() {
+        0 => "none".to_owned(),
+        _ => bounded(&Vec::from_iter(names).join(", "), QUOTED),
+    };
+    Some(format!("it holds no name of the version before: {} then, {} now", list(old), list(new)))
+}
+
+/// The hosts that a certificate is for: its subject alternative names, or its common name where it has none.
+fn names(certificate: &X509Ref) -> BTreeSet<String> {
+    let alternatives = certificate.subject_alt_names().into_iter().flatten();
+    let address = |bytes: &[u8]| match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+        _ => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+    };
+    let host = |name: openssl::x509::GeneralName| {
+        let dns = name.dnsname().map(str::to_ascii_lowercase);
+        dns.or_else(|| Some(address(name.ipaddress()?)?.to_string()))
+    };
+    let found: BTreeSet<String> = alternatives.filter_map(host).collect();
+    if !found.is_empty() {
+        return found;
+    }
+    let common = certificate.subject_name().entries_by_nid(Nid::COMMONNAME);
+    common.filter_map(|entry| entry.data().to_string().ok()).map(|name| name.to_ascii_lowercase()).collect()
+}

@@ -1,0 +1,115 @@
+//! What clients will think of a certificate: said in the status as long as it is in use, and no reason to refuse it.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::json;
+use tests::agent::{Reported, Substatus};
+use tests::pkcs12::Pfx;
+use tests::pki::{Authority, KeyKind, Request};
+use tests::story::{Service, Story};
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// The message of this certificate once the service has polled.
+fn message(service: &Service, name: &str) -> String {
+    let reported = service.reported();
+    let part = reported.substatus.iter().find(|part| part.name.as_deref() == Some(name));
+    let part = part.unwrap_or_else(|| panic!("{reported:#?}\n{}", service.log().unwrap()));
+    assert_eq!(part.status, "success", "{part:?}");
+    part.message.clone().unwrap()
+}
+
+fn is_installed(part: &Substatus) -> bool {
+    part.status == "success"
+}
+
+fn started(story: &Story, names: &[&str]) -> Service {
+    let service = story.run(&story.observing(names)).unwrap();
+    let is_done = |reported: &Reported| !reported.substatus.is_empty() && reported.substatus.iter().all(is_installed);
+    service.wait_until(SOON, is_done).unwrap();
+    service
+}
+
+#[test]
+fn a_chain_that_leads_to_no_root_of_the_machine_is_said_at_every_poll_and_after_a_restart() {
+    const WORDS: &str = "TLS clients that trust what this machine trusts refuse it: its chain ends with";
+    let story = Story::begin().unwrap();
+    story.put("trusted").unwrap();
+    let private = Authority::new("Private", 1).unwrap();
+    let issued = private.issue(&Request::new("web.contoso.com").key(KeyKind::P256)).unwrap();
+    story.put_bundle("web", issued.pfx(&Pfx::KEY_VAULT).unwrap()).unwrap();
+
+    let service = started(&story, &["web", "trusted"]);
+    for _ in 0..2 {
+        let said = message(&service, "contoso.web");
+        assert!(said.contains(WORDS) && said.contains("leads to no root of this machine"), "{said}");
+        assert!(!message(&service, "contoso.trusted").contains("refuse it"));
+        service.poll().unwrap();
+    }
+    drop(service);
+    let service = started(&story, &["web", "trusted"]);
+    assert!(message(&service, "contoso.web").contains(WORDS));
+    assert!(!message(&service, "contoso.trusted").contains("refuse it"));
+}
+
+#[test]
+fn a_renewal_without_any_of_the_old_names_is_installed_with_a_warning_that_stays() {
+    let story = Story::begin().unwrap();
+    let put = |names: &[&str]| {
+        let request = names[1..].iter().fold(Request::new(names[0]), |request, name| request.name(name));
+        let issued = story.authority.issue(&request).unwrap();
+        story.put_bundle("web", issued.pfx(&Pfx::KEY_VAULT).unwrap()).unwrap()
+    };
+    put(&["www.contoso.com", "contoso.com"]);
+    let service = started(&story, &["web"]);
+    let version = put(&["CONTOSO.com", "shop.contoso.com"]);
+    service.poll().unwrap();
+    let said = message(&service, "contoso.web");
+    assert!(said.contains(&version) && !said.contains("holds no name"), "one name is enough: {said}");
+
+    let version = put(&["www.fabrikam.com"]);
+    for _ in 0..2 {
+        service.poll().unwrap();
+        let said = message(&service, "contoso.web");
+        let words = "it holds no name of the version before: contoso.com, shop.contoso.com then, www.fabrikam.com now";
+        assert!(said.contains(&version) && said.contains(words), "{said}");
+    }
+    put(&["www.fabrikam.com"]);
+    service.poll().unwrap();
+    assert!(!message(&service, "contoso.web").contains("holds no name"));
+}
+
+#[test]
+fn a_renewal_that_is_clearly_broken_leaves_what_is_installed_in_use() {
+    let story = Story::begin().unwrap();
+    let (_, good) = story.put("web").unwrap();
+    let service = started(&story, &["web"]);
+    let now = SystemTime::now();
+    let days = |count: u64| Duration::from_secs(count * 86_400);
+    let expired = Request::new("web.contoso.com").valid(now - days(20), now - days(1));
+    let expired = story.authority.issue(&expired).unwrap();
+    let version = story.put_bundle("web", expired.pfx(&Pfx::KEY_VAULT).unwrap()).unwrap();
+    service.poll().unwrap();
+    let said = message(&service, "contoso.web");
+    assert!(said.contains(&good) && said.contains(&version) && said.contains("expired"), "{said}");
+
+    // A key that belongs to another certificate.
+    let (one, other) = (story.issue("web").unwrap(), story.issue("web").unwrap());
+    let [one, other] = [one, other].map(|issued| issued.pem().unwrap().value);
+    let key = other.find("-----BEGIN PRIVATE KEY").map(|at| &other[at..]).unwrap();
+    let key = &key[..key.find("-----END PRIVATE KEY-----\n").unwrap() + "-----END PRIVATE KEY-----\n".len()];
+    let begin = one.find("-----BEGIN CERTIFICATE").unwrap();
+    let certificates: String = one[begin..]
+        .split_inclusive("-----END CERTIFICATE-----\n")
+        .filter(|part| part.contains("CERTIFICATE"))
+        .collect();
+    let mut bundle = story.issue("web").unwrap().pem().unwrap();
+    bundle.value = format!("{key}{certificates}");
+    story.put_bundle("web", bundle).unwrap();
+    service.poll().unwrap();
+    let reported = service.reported();
+    let part = &reported.substatus[0];
+    assert_eq!((part.status.as_str(), &part.code), ("error", &json!(40)), "{part:?}");
+    assert!(part.message.as_deref().unwrap().contains(&good), "{part:?}");
+}
