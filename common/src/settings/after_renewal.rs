@@ -86,7 +86,7 @@ impl AfterRenewal {
             None => Some(None),
         };
         let splay = match node.child("splayInS") {
-            Some(node) => splay(&node, findings).map(Some),
+            Some(node) => node.seconds_in(0..=LONGEST_SPLAY, "120", findings).map(Some),
             None => Some(None),
         };
         let on_first_install = match node.child("onFirstInstall") {
@@ -98,7 +98,8 @@ impl AfterRenewal {
         let mut actions: Vec<Action> = hooks.chain(units).chain(verify?.map(Action::Verify)).collect();
         actions.sort();
         actions.dedup();
-        Some(Self { actions, splay: splay?, on_first_install: on_first_install? })
+        let splay = splay?.map(|seconds| Duration::from_secs(seconds.into()));
+        Some(Self { actions, splay, on_first_install: on_first_install? })
     }
 
     /// As `check --json` shows it.
@@ -121,19 +122,6 @@ fn names<T>(
     let Some(list) = node.child(key) else { return Some(Vec::new()) };
     let items = list.list(findings)?;
     items.iter().map(|item| item.parsed(findings, |text| parse(text.to_owned()))).collect()
-}
-
-/// Seconds, of which 0 is meant.
-fn splay(node: &Node<'_>, findings: &mut Findings) -> Option<Duration> {
-    if node.is_zero() {
-        return Some(Duration::ZERO);
-    }
-    let seconds = node.seconds(findings)?;
-    if seconds > LONGEST_SPLAY {
-        findings.error(node.path(), format!("{seconds} s is more than a day: write {LONGEST_SPLAY} or less"));
-        return None;
-    }
-    Some(Duration::from_secs(seconds.into()))
 }
 
 impl Action {

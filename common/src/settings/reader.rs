@@ -1,6 +1,7 @@
 //! A JSON value that knows its path, and the list of what was found wrong on the way.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
@@ -83,7 +84,7 @@ impl<'a> Node<'a> {
     pub(super) fn string(&self, findings: &mut Findings) -> Option<&'a str> {
         let text = self.text();
         if text.is_none() {
-            findings.error(&self.path, format!("must be a string, not {}", self.kind()));
+            findings.error(&self.path, format!("must be a string (\"…\"), not {}", self.kind()));
         }
         text
     }
@@ -116,22 +117,22 @@ impl<'a> Node<'a> {
         None
     }
 
-    /// Whether this is 0, as a number or as text.
-    pub(super) fn is_zero(&self) -> bool {
-        self.value.as_u64() == Some(0) || self.text().is_some_and(|text| text.trim() == "0")
-    }
-
     /// A whole number of seconds from 1, as a number or as text.
     pub(super) fn seconds(&self, findings: &mut Findings) -> Option<u32> {
-        self.whole("a whole number of seconds", "3600", findings)
+        self.seconds_in(1..=u32::MAX, "3600", findings)
+    }
+
+    /// A whole number of seconds in this range, as a number or as text.
+    pub(super) fn seconds_in(&self, range: RangeInclusive<u32>, example: &str, findings: &mut Findings) -> Option<u32> {
+        self.whole("a whole number of seconds", range, example, findings)
     }
 
     /// A whole number from 1, as a number or as text.
     pub(super) fn count(&self, findings: &mut Findings) -> Option<u32> {
-        self.whole("a whole number", "3", findings)
+        self.whole("a whole number", 1..=u32::MAX, "3", findings)
     }
 
-    fn whole(&self, what: &str, example: &str, findings: &mut Findings) -> Option<u32> {
+    fn whole(&self, what: &str, range: RangeInclusive<u32>, example: &str, findings: &mut Findings) -> Option<u32> {
         let (spelled, number) = match self.value {
             Value::Number(number) => (number.to_string(), number.as_f64()),
             Value::String(text) => {
@@ -141,11 +142,13 @@ impl<'a> Node<'a> {
             }
             _ => (self.kind().to_owned(), None),
         };
-        let seconds = number.filter(|n| n.fract() == 0.0 && *n >= 1.0 && *n <= f64::from(u32::MAX));
+        let (least, most) = (*range.start(), *range.end());
+        let in_range = |n: &f64| n.fract() == 0.0 && (f64::from(least)..=f64::from(most)).contains(n);
+        let seconds = number.filter(in_range);
         if seconds.is_none() {
             findings.error(
                 &self.path,
-                format!("must be {what} from 1 to {}, such as \"{example}\", not {spelled}", u32::MAX),
+                format!("must be {what} from {least} to {most}, such as \"{example}\", not {spelled}"),
             );
         }
         // In range and whole, as just checked.

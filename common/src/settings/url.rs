@@ -150,7 +150,8 @@ fn parse(text: &str, clouds: &Clouds) -> Result<SecretUrl, String> {
 }
 
 fn vault<'a>(authority: &str, clouds: &'a Clouds) -> Result<(String, String, &'a Cloud), String> {
-    let host = match authority.split_once(':') {
+    // The colons of an IPv6 address lead to no port.
+    let host = match authority.split_once(':').filter(|_| !authority.starts_with('[')) {
         None => authority,
         Some((host, "443")) => host,
         Some((_, port)) => {

@@ -44,7 +44,7 @@ fn wrong_urls() -> Vec<Wrong> {
         ("https://cont\u{43e}so.vault.azure.net/secrets/web", "U+043E"),
         ("https://co.vault.azure.net/secrets/web", "3 to 24"),
         ("https://a.b.vault.azure.net/secrets/web", "recognised Key Vault host"),
-        ("https://[::1]/secrets/web", "port"),
+        ("https://[::1]/secrets/web", "recognised Key Vault host"),
         ("https://contoso.vault.azure.net/secrets/web?api-version=7.4", "queries"),
         ("https://contoso.vault.azure.net/certificates/web", "write https://contoso.vault.azure.net/secrets/web"),
         ("https://contoso.vault.azure.net/keys/web", "/secrets/web"),
@@ -67,7 +67,7 @@ fn wrong_urls() -> Vec<Wrong> {
         (
             observing(&[json!({"url": 5})]),
             "secretsManagementSettings.observedCertificates[0].url",
-            "must be a string, not a number",
+            "must be a string (\"…\"), not a number",
         ),
     ];
     bare.into_iter().map(|(text, words)| (url(text), FIRST, words)).chain(others).collect()
@@ -101,8 +101,8 @@ fn wrong_targets() -> Vec<Wrong> {
             "name of an account",
         ),
         (of("owner", json!(" ")), "secretsManagementSettings.observedCertificates[0].owner", "name of an account"),
-        (of("group", json!(0)), "secretsManagementSettings.observedCertificates[0].group", "must be a string"),
-        (of("mode", json!(640)), MODE, "must be a string"),
+        (of("group", json!(0)), "secretsManagementSettings.observedCertificates[0].group", "must be a string (\"…\")"),
+        (of("mode", json!(640)), MODE, "must be a string (\"…\")"),
         (observing(&[object(json!({"acls": [{"user": "app1"}], "mode": "0600"}))]), MODE, "shut out everybody"),
         (
             of("certificateFiles", json!("pem")),
@@ -145,7 +145,7 @@ fn wrong_identities() -> Vec<Wrong> {
     ];
     let overriding = |value: Value| observing(&[object(json!({"authenticationOverride": value}))]);
     let others = [
-        (of("msiClientId", json!(7)), CLIENT, "must be a string"),
+        (of("msiClientId", json!(7)), CLIENT, "must be a string (\"…\")"),
         (with_section("authenticationSettings", json!(GUID)), "authenticationSettings", "must be an object"),
         (overriding(json!(GUID)), OVERRIDE, "must be an object"),
         (overriding(json!({})), OVERRIDE, "has no msiClientId"),
@@ -178,14 +178,18 @@ fn wrong_sections() -> Vec<Wrong> {
         (
             with(json!({"certificateStoreName": 1})),
             "secretsManagementSettings.certificateStoreName",
-            "must be a string",
+            "must be a string (\"…\")",
         ),
         (
             with(json!({"certificateStoreLocation": "certs"})),
             "secretsManagementSettings.certificateStoreLocation",
             "absolute",
         ),
-        (with(json!({"certificateFiles": 1})), "secretsManagementSettings.certificateFiles", "must be a string"),
+        (
+            with(json!({"certificateFiles": 1})),
+            "secretsManagementSettings.certificateFiles",
+            "must be a string (\"…\")",
+        ),
         (with(json!({"keepVersions": "all"})), "secretsManagementSettings.keepVersions", "whole number"),
         (json!({}), LIST, "is missing"),
         (json!({"secretsManagementSettings": {}}), LIST, "is missing"),
@@ -217,8 +221,8 @@ fn wrong_actions() -> Vec<Wrong> {
             "this extension's own unit",
         ),
         (of("reload", json!("nginx.service")), "secretsManagementSettings.afterRenewal.reload", "must be a list"),
-        (of("splayInS", json!(-1)), "secretsManagementSettings.afterRenewal.splayInS", "whole number of seconds"),
-        (of("splayInS", json!(86_401)), "secretsManagementSettings.afterRenewal.splayInS", "more than a day"),
+        (of("splayInS", json!(-1)), "secretsManagementSettings.afterRenewal.splayInS", "from 0 to 86400"),
+        (of("splayInS", json!(86_401)), "secretsManagementSettings.afterRenewal.splayInS", "from 0 to 86400"),
         (
             of("onFirstInstall", json!("perhaps")),
             "secretsManagementSettings.afterRenewal.onFirstInstall",
