@@ -10,8 +10,8 @@ $ErrorActionPreference = 'Stop'
 
 $vm = Get-AzVM -ResourceGroupName $ResourceGroupName -Name $VMName
 if (-not $vm.Identity.PrincipalId) {
-    Update-AzVM -ResourceGroupName $ResourceGroupName -VM $vm -IdentityType SystemAssigned | Out-Null
-    $vm = Get-AzVM -ResourceGroupName $ResourceGroupName -Name $VMName
+    # Not done here: given alone, the type SystemAssigned takes away the user-assigned identities that the VM has.
+    throw "${VMName} has no system-assigned identity: give it one with Update-AzVM -IdentityType"
 }
 
 # Before the extension: with requireInitialSync it waits for the certificates, and so for the role.
