@@ -1,0 +1,121 @@
+//! What the documents say about the code: the tests that they name exist, and no dependency is without its reason.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn document(name: &str) -> String {
+    fs::read_to_string(repository().join("docs").join(name)).unwrap()
+}
+
+/// The rows of a document's tables whose first cell is `letter` and a number, as that number and the whole row.
+fn numbered<'a>(document: &'a str, letter: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
+    document.lines().filter_map(move |row| {
+        let first = row.strip_prefix("| ")?.split(' ').next()?;
+        Some((first.strip_prefix(letter)?.parse().ok()?, row))
+    })
+}
+
+/// What stands between back ticks.
+fn quoted(row: &str) -> impl Iterator<Item = &str> {
+    row.split('`').skip(1).step_by(2)
+}
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Every test of the workspace: the file without `.rs`, `::`, the function.
+fn tests() -> BTreeSet<String> {
+    let mut files = vec![];
+    for folder in
+        ["common/src", "handler/src", "handler/tests", "service/src", "service/tests", "tests/src", "tests/tests"]
+    {
+        sources(&repository().join(folder), &mut files);
+    }
+    let mut tests = BTreeSet::new();
+    for file in files {
+        let name = file.strip_prefix(repository()).unwrap().with_extension("").display().to_string();
+        let text = fs::read_to_string(&file).unwrap();
+        for marked in text.split("#[test]\n").skip(1) {
+            let function = marked.split("fn ").nth(1).unwrap().split('(').next().unwrap();
+            tests.insert(format!("{name}::{function}"));
+        }
+    }
+    tests
+}
+
+/// Fails unless the rows `letter`1 to `letter``last` are all there, and each names tests or campaigns that exist, and no
+/// file that does not.
+fn every_row_is_proven(name: &str, letter: &str, last: usize) {
+    let (document, tests) = (document(name), tests());
+    let numbers: Vec<_> = numbered(&document, letter).map(|(number, _)| number).collect();
+    assert_eq!(numbers, (1..=last).collect::<Vec<_>>(), "{name}");
+    for (_, row) in numbered(&document, letter) {
+        let mut proofs = 0;
+        for words in quoted(row) {
+            if words.contains("::") {
+                let end = format!("/{words}");
+                assert!(tests.iter().any(|test| test.ends_with(&end)), "{name}: no test {words}: {row}");
+                proofs += 1;
+            } else if let Some(campaign) = words.strip_prefix("campaign ") {
+                let file = format!("tests/src/bin/campaign/{campaign}.rs");
+                assert!(repository().join(file).is_file(), "{name}: no campaign {campaign}: {row}");
+                proofs += 1;
+            } else if words.contains('/') && words.ends_with(".rs") {
+                assert!(repository().join(words).is_file(), "{name}: no file {words}: {row}");
+            }
+        }
+        assert!(proofs > 0 || row.contains("Not tested: "), "{name}: nothing proves: {row}");
+    }
+}
+
+#[test]
+fn every_threat_names_tests_that_exist() {
+    every_row_is_proven("threat-model.md", "T", 33);
+}
+
+#[test]
+fn every_fault_names_tests_that_exist() {
+    every_row_is_proven("faults.md", "F", 37);
+}
+
+#[test]
+fn every_dependency_of_the_service_has_its_reason() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--package", "service", "--edges", "normal,build", "--prefix", "none"])
+        .args(["--target", "x86_64-unknown-linux-gnu", "--format", "{p}"])
+        .current_dir(repository())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let ours = ["common", "service"];
+    let needed: BTreeSet<_> = tree
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .filter(|name| !ours.contains(name) && !name.is_empty())
+        .collect();
+    let document = document("dependencies.md");
+    let argued: BTreeSet<_> = document
+        .lines()
+        .filter_map(|row| row.strip_prefix("| `")?.split_once("` | "))
+        .inspect(|(name, reason)| assert!(reason.trim_end_matches(['|', ' ']).len() > 10, "{name}: no reason"))
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(argued, needed, "docs/dependencies.md on the left, cargo tree on the right");
+}
