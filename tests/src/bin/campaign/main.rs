@@ -5,9 +5,14 @@ mod crash;
 mod error;
 mod escape;
 mod figures;
+mod fleet;
 mod points;
 mod readers;
 mod scenario;
+// The real one: it is pure, so it runs on a simulated clock.
+#[allow(dead_code, reason = "the fleet wakes nobody")]
+#[path = "../../../../service/src/schedule.rs"]
+mod schedule;
 mod soak;
 
 use std::process::ExitCode;
@@ -44,6 +49,11 @@ const CAMPAIGNS: &[(&str, &str, Run)] = &[
         escape::run,
     ),
     ("soak", "polls without a pause, with faults: descriptors, threads, memory and logs do not grow", soak::run),
+    (
+        "fleet",
+        "ten thousand schedules before one vault, on a simulated clock: every machine gets its certificates",
+        fleet::run,
+    ),
 ];
 
 /// What is tried by the thousand
