@@ -192,18 +192,9 @@ impl Extension {
         Ok(Synced { result, finished })
     }
 
-    /// The processes of the service: one at most, unless something is wrong.
-    pub fn services(&self) -> Result<Vec<i32>> {
-        let processes = self.story.world().processes()?.into_iter();
-        Ok(processes.filter(|(_, words)| words.contains("akvvm_service run ")).map(|(id, _)| id).collect())
-    }
-
     /// The one process of the service.
     pub fn service(&self) -> Result<i32> {
-        match self.services()?[..] {
-            [id] => Ok(id),
-            ref others => bail!("not one process of the service but these: {others:?}\n{}", self.log()),
-        }
+        self.story.only_service().with_context(|| self.log())
     }
 
     /// The service's log; empty when there is none.

@@ -173,6 +173,21 @@ impl Story {
         Ok(command)
     }
 
+    /// The processes of the service that something in this world started, by their numbers outside of any machine in it: one
+    /// at most, unless something is wrong.
+    pub fn services(&self) -> Result<Vec<i32>> {
+        let processes = self.world().processes()?.into_iter();
+        Ok(processes.filter(|(_, words)| words.contains("akvvm_service run ")).map(|(id, _)| id).collect())
+    }
+
+    /// The one process of the service.
+    pub fn only_service(&self) -> Result<i32> {
+        match self.services()?[..] {
+            [id] => Ok(id),
+            ref others => bail!("not one process of the service but these: {others:?}"),
+        }
+    }
+
     /// `sync --json` with these settings.
     pub fn sync(&self, document: &Value) -> Result<Synced> {
         self.sync_with(document, &[])

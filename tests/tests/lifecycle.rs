@@ -191,7 +191,7 @@ fn a_deployment_without_settings_says_what_is_missing() {
     assert!(status.valid() && status.status.as_deref() == Some("error"), "{status:#?}");
     let message = status.message.unwrap();
     assert!(message.contains("0.settings is empty") && message.contains("observedCertificates"), "{message}");
-    assert!(extension.services().unwrap().is_empty());
+    assert!(extension.story.services().unwrap().is_empty());
     well(&extension.deploy(0, &settings(&["web"])).unwrap());
     succeeds(&extension);
     points_to("web", &version);
@@ -277,7 +277,7 @@ fn disabled_it_stands_still_and_uninstalled_it_leaves_only_certificates() {
     let outcome = extension.agent.disable().unwrap();
     assert_eq!(outcome.verbs(), [Verb::Disable]);
     well(&outcome);
-    assert!(extension.services().unwrap().is_empty());
+    assert!(extension.story.services().unwrap().is_empty());
     let status = extension.agent.status().unwrap();
     assert!(status.valid() && status.terminal(), "{status:#?}");
     assert!(status.message.unwrap().contains("disabled"));
@@ -310,7 +310,7 @@ fn dropped_from_the_goal_state_its_service_ends_and_the_next_deployment_starts_a
     let orphan = extension.service().unwrap();
     extension.agent.drop_from_goal_state().unwrap();
     extension.poll_soon().unwrap();
-    let ended = || extension.services().unwrap().is_empty().then_some(());
+    let ended = || extension.story.services().unwrap().is_empty().then_some(());
     wait_for(PATIENCE, "end of the orphan", ended).unwrap();
     points_to("web", &version);
     let outcome = extension.deploy(0, &settings(&["web"])).unwrap();
@@ -377,5 +377,5 @@ fn enable_and_disable_return_although_the_metadata_service_does_not_answer() {
     let _ = wait_for(Duration::from_secs(1), "request", asked);
     let outcome = extension.agent.disable().unwrap();
     well(&outcome);
-    assert!(extension.services().unwrap().is_empty());
+    assert!(extension.story.services().unwrap().is_empty());
 }

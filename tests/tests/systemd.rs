@@ -166,12 +166,12 @@ fn the_unit_lives_through_everything_that_the_agent_asks_for() {
         (machine.property("ActiveState"), machine.property("UnitFileState")),
         ("inactive".into(), "disabled".into())
     );
-    assert_eq!(machine.extension.services().unwrap(), [0; 0]);
+    assert_eq!(machine.extension.story.services().unwrap(), [0; 0]);
     well(&machine.extension.agent.again().unwrap());
     machine.succeeds();
 
     machine.extension.agent.uninstall().unwrap();
-    assert_eq!(machine.extension.services().unwrap(), [0; 0]);
+    assert_eq!(machine.extension.story.services().unwrap(), [0; 0]);
     assert_eq!(machine.property("LoadState"), "not-found");
     assert_eq!(traces(), Vec::<PathBuf>::new());
     assert!(fs::read_to_string(LINK).unwrap().ends_with("PRIVATE KEY-----\n"), "certificates stay");
@@ -298,7 +298,7 @@ fn an_update_and_a_way_back_leave_one_version_and_never_break_the_link() {
         assert!(start.contains(&format!("/opt/akvvm/{version}/libexec/akvvm_service")), "{start}");
         let versions: Vec<_> = fs::read_dir("/opt/akvvm").unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(versions, [version]);
-        assert_eq!(machine.extension.services().unwrap().len(), 1);
+        assert_eq!(machine.extension.story.services().unwrap().len(), 1);
     }
 }
 

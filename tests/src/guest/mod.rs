@@ -135,23 +135,14 @@ impl Guest {
         Path::new("/var/lib/waagent").join(format!("{}-{version}", self.name))
     }
 
-    /// The processes of the service, by their numbers outside of the machine: one at most, unless something is wrong.
-    pub fn services(&self) -> Result<Vec<i32>> {
-        let processes = self.story.world().processes()?.into_iter();
-        Ok(processes.filter(|(_, words)| words.contains("akvvm_service run ")).map(|(id, _)| id).collect())
-    }
-
     /// The one process of the service.
     pub fn service(&self) -> Result<i32> {
-        match self.services()?[..] {
-            [id] => Ok(id),
-            ref others => bail!("not one process of the service but these: {others:?}\n{}", self.logs()),
-        }
+        self.story.only_service().with_context(|| self.logs())
     }
 
     /// Waits until there is no process of the service.
     pub fn wait_for_no_service(&self, limit: Duration) -> Result<()> {
-        let none = || self.services().ok().filter(Vec::is_empty);
+        let none = || self.story.services().ok().filter(Vec::is_empty);
         wait_for(limit, "end of the service", none).map(|_| ()).with_context(|| self.logs())
     }
 

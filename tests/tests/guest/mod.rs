@@ -132,7 +132,7 @@ pub(crate) fn a_whole_life(kind: Kind) {
     assert!(!handler.handler.ready, "{handler:#?}");
     let handler = guest.wait_until(PATIENCE, |handler| handler.message().contains("disabled")).unwrap();
     assert_ne!(handler.word(), Some("transitioning"));
-    assert_eq!(guest.services().unwrap(), Vec::<i32>::new());
+    assert_eq!(guest.story.services().unwrap(), Vec::<i32>::new());
     succeeds(&guest, &plugin);
     ran(&guest, &[Verb::Enable], "8");
 
@@ -187,9 +187,9 @@ pub(crate) fn settings_that_are_refused(kind: Kind) {
     };
     let empty = fs::read_to_string(guest.folder(&guest.version).join("status/0.status")).unwrap();
     assert!(empty.contains("0.settings is empty") && empty.contains(r#""code":10"#), "{empty}");
-    assert_eq!(guest.services().unwrap(), Vec::<i32>::new());
+    assert_eq!(guest.story.services().unwrap(), Vec::<i32>::new());
     refused(1);
-    assert_eq!(guest.services().unwrap(), Vec::<i32>::new());
+    assert_eq!(guest.story.services().unwrap(), Vec::<i32>::new());
     succeeds(&guest, &plugin.clone().with(Settings::Public(2, settings(&["web"]))));
     let service = guest.service().unwrap();
     refused(3);
