@@ -258,6 +258,7 @@ impl Pass<'_> {
     /// Asks for a certificate, and writes the version that shall be in use unless it is in place.
     fn fetch_newest(&self, index: usize) -> Result<(Ready<'_>, Second), Error> {
         let observed = &self.settings.certificates[index];
+        let _subject = logging::about(&observed.url);
         let mut past = self.memory.past(index);
         let newest = self.ask(observed, || self.is_installed(index, observed), &mut past);
         self.memory.keep(index, past);
@@ -282,6 +283,7 @@ impl Pass<'_> {
     fn put_in_use(&self, ready: Ready<'_>) -> Result<Done, Error> {
         let Ready { index, files, clock_skew, mut warnings } = ready;
         let observed = &self.settings.certificates[index];
+        let _subject = logging::about(&observed.url);
         let (placed, written) = match files {
             Found::Placed(placed) => (placed, false),
             Found::Draft(draft) => (Store::name(draft)?, true),
@@ -321,6 +323,7 @@ impl Pass<'_> {
 
     fn settle(&self, index: usize, second: Option<Version>) {
         let observed = &self.settings.certificates[index];
+        let _subject = logging::about(&observed.url);
         let is_settled = second.is_none_or(|second| self.see_to_second(observed, &second));
         self.memory.keep(index, Past { is_settled, ..self.memory.past(index) });
     }
@@ -378,6 +381,7 @@ impl Pass<'_> {
 
     fn take_down(&self, index: usize, asked: bool, result: Result<Done, Error>) {
         let observed = &self.settings.certificates[index];
+        let _subject = logging::about(&observed.url);
         // Read before the lock is taken: other certificates need not wait for the disk.
         let remaining = result.as_ref().is_err().then(|| self.remaining(observed)).flatten();
         let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);

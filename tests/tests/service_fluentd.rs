@@ -109,7 +109,12 @@ fn tells_everything_to(endpoint: impl Fn(&Story) -> (String, String)) {
     }
     assert!(events.iter().any(|event| event["time"]["nanoseconds"].as_u64().unwrap() > 0), "{events:?}");
     let installed = |event: &&Value| event["record"]["message"].as_str().unwrap().contains(&version);
-    assert_eq!(events.iter().find(installed).unwrap()["record"]["level"], "info");
+    let record = &events.iter().find(installed).unwrap()["record"];
+    assert_eq!(record["level"], "info");
+    let vault = story.url("web").split(['/', '.']).nth(2).unwrap().to_owned();
+    assert_eq!((&record["vault"], &record["certificate"]), (&json!(vault), &json!("web")));
+    let start = &events[0]["record"];
+    assert!(start.get("vault").is_none() && start.get("certificate").is_none(), "not about a certificate: {start}");
     let messages = collector.messages();
     assert_eq!(messages[..said.len()], said);
     assert_eq!(messages.last().unwrap(), "ended", "the last words arrive, too");

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     fn line(level: Level, message: &str) -> Line {
-        Line { level, is_for_file: false, message: message.to_owned() }
+        Line { level, is_for_file: false, message: message.to_owned(), subject: None }
     }
 
     fn routine() -> Line {

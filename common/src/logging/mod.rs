@@ -3,6 +3,7 @@
 
 mod folding;
 mod rotating;
+mod subject;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -13,9 +14,11 @@ use env_filter::Filter;
 use jiff::Timestamp;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use crate::settings::SecretUrl;
 use crate::{status, system, text};
 use folding::Folding;
 use rotating::Rotating;
+pub use subject::{Subject, about};
 
 /// The longest line, in characters.
 const LONGEST_LINE: usize = 2000;
@@ -53,9 +56,9 @@ pub fn start(folder: Option<&Path>, name: &str, level: LevelFilter) {
     }
 }
 
-/// Tells `listener` every line, from now on, that a journal would get. It is called where something is logged, so it must
+/// Tells `listener` every line, from now on, that a journal would get, and which secret it is [`about`]. It is called where something is logged, so it must
 /// neither wait nor log.
-pub fn tell(listener: impl FnMut(Level, &str, Timestamp) + Send + 'static) {
+pub fn tell(listener: impl FnMut(Level, &str, Option<&SecretUrl>, Timestamp) + Send + 'static) {
     if let Some(logger) = LOGGER.get() {
         logger.output().sinks.push(Sink::Listener(Box::new(listener)));
     }
@@ -83,7 +86,7 @@ impl Log for Logger {
         if self.filter.matches(record) {
             let message = text::bounded(&record.args().to_string(), LONGEST_LINE);
             let is_for_file = record.target() == FILE;
-            let line = Line { level: record.level(), is_for_file, message };
+            let line = Line { level: record.level(), is_for_file, message, subject: subject::current() };
             self.output().take(line, Instant::now(), Timestamp::now());
         }
     }
@@ -97,6 +100,7 @@ struct Line {
     level: Level,
     is_for_file: bool,
     message: String,
+    subject: Option<SecretUrl>,
 }
 
 /// Where lines go.
@@ -127,12 +131,12 @@ enum Sink {
     Listener(Box<Listener>),
 }
 
-/// What is called with a line's level, message and time.
-type Listener = dyn FnMut(Level, &str, Timestamp) + Send;
+/// What is called with a line's level, message, subject and time.
+type Listener = dyn FnMut(Level, &str, Option<&SecretUrl>, Timestamp) + Send;
 
 impl Sink {
     fn write(&mut self, line: &Line, at: Timestamp) -> io::Result<()> {
-        let Line { level, is_for_file, message } = line;
+        let Line { level, is_for_file, message, subject } = line;
         let dated = || format!("{} {level:<5} {message}\n", status::seconds(at));
         match self {
             Self::File(file) => file.append(dated().as_bytes()),
@@ -144,7 +148,7 @@ impl Sink {
             },
             Self::Listener(hear) => {
                 if priority(*level).is_some() {
-                    hear(*level, message, at);
+                    hear(*level, message, subject.as_ref(), at);
                 }
                 Ok(())
             }

@@ -4,6 +4,7 @@
 
 use std::io;
 
+use common::settings::SecretUrl;
 use jiff::Timestamp;
 use log::Level;
 use rmp::encode::{write_array_len, write_ext_meta, write_map_len, write_str, write_uint};
@@ -15,6 +16,8 @@ use super::queue::Batch;
 pub(super) struct Line {
     pub(super) level: Level,
     pub(super) message: String,
+    /// The secret that it is about.
+    pub(super) subject: Option<SecretUrl>,
     pub(super) at: Timestamp,
 }
 
@@ -49,7 +52,7 @@ pub(super) fn encode(tag: &str, batch: &Batch, origin: &Origin, id: &str) -> io:
 fn missing(batch: &Batch) -> Option<Line> {
     let first = batch.lines.first().filter(|_| batch.dropped > 0)?;
     let message = format!("{} log lines before this one were dropped: the collector did not take them", batch.dropped);
-    Some(Line { level: Level::Warn, message, at: first.at })
+    Some(Line { level: Level::Warn, message, subject: None, at: first.at })
 }
 
 /// EventTime: seconds and nanoseconds, four bytes each.
@@ -63,6 +66,7 @@ fn write_time(bytes: &mut Vec<u8>, at: Timestamp) -> io::Result<()> {
 
 fn write_record(bytes: &mut Vec<u8>, line: &Line, origin: &Origin) -> io::Result<()> {
     let level = line.level.as_str().to_ascii_lowercase();
+    let subject = line.subject.as_ref().map(|url| [("vault", url.vault()), ("certificate", url.name())]);
     let texts = [
         ("level", level.as_str()),
         ("message", &line.message),
@@ -70,7 +74,8 @@ fn write_record(bytes: &mut Vec<u8>, line: &Line, origin: &Origin) -> io::Result
         ("version", env!("CARGO_PKG_VERSION")),
         ("host", &origin.host),
     ];
-    write_map_len(bytes, 6)?;
+    let texts = texts.into_iter().chain(subject.into_iter().flatten());
+    write_map_len(bytes, if subject.is_some() { 8 } else { 6 })?;
     for (name, text) in texts {
         write_str(bytes, name)?;
         write_str(bytes, text)?;
@@ -88,7 +93,7 @@ mod tests {
     #[test]
     fn writes_what_the_protocol_says() {
         let at = Timestamp::new(0x0102_0304, 0x0a).unwrap();
-        let line = Line { level: Level::Info, message: "ended".to_owned(), at };
+        let line = Line { level: Level::Info, message: "ended".to_owned(), subject: None, at };
         let batch = Batch { lines: vec![line], dropped: 0, end: 1 };
         let origin = Origin { host: "vm1".to_owned(), process: 7 };
         let version = env!("CARGO_PKG_VERSION");

@@ -48,7 +48,9 @@ impl Forwarding {
         let sender = Sender { collector: collector.clone(), origin: Origin::here(), queue: Arc::clone(&queue) };
         thread::Builder::new().name("fluentd".to_owned()).spawn(move || sender.run())?;
         let lines = Arc::clone(&queue);
-        logging::tell(move |level, message, at| lines.push(Line { level, message: message.to_owned(), at }));
+        logging::tell(move |level, message, subject, at| {
+            lines.push(Line { level, message: message.to_owned(), subject: subject.cloned(), at });
+        });
         Ok(Self { queue })
     }
 }

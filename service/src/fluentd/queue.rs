@@ -144,7 +144,12 @@ mod tests {
 
     fn push(queue: &Queue, numbers: std::ops::Range<usize>) {
         for number in numbers {
-            queue.push(Line { level: Level::Info, message: number.to_string(), at: Timestamp::UNIX_EPOCH });
+            queue.push(Line {
+                level: Level::Info,
+                message: number.to_string(),
+                subject: None,
+                at: Timestamp::UNIX_EPOCH,
+            });
         }
     }
 
