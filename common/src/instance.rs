@@ -39,7 +39,7 @@ pub struct InstanceLock {
 pub enum LockError {
     /// Another instance holds it.
     #[error("another instance is running (process {})", .0.as_ref().map_or_else(|| "unknown".to_owned(), |holder| holder.pid.to_string()))]
-    Held(Option<Holder>),
+    Held(Option<Box<Holder>>),
     /// The lock file cannot be used.
     #[error("{path}: {cause}; run as root, or name another state folder")]
     File {
@@ -60,7 +60,7 @@ impl InstanceLock {
         let failed = |cause| LockError::File { path: path.display().to_string(), cause };
         system::create_private_folder(state).map_err(failed)?;
         let Some(mut lock) = FileLock::acquire(&path, wait).map_err(failed)? else {
-            return Err(LockError::Held(read(&path)));
+            return Err(LockError::Held(read(&path).map(Box::new)));
         };
         let text = serde_json::to_vec(holder).map_err(|error| failed(error.into()))?;
         let file = lock.file();

@@ -5,8 +5,6 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use fs2::FileExt;
-
 use crate::system;
 
 /// How often a held lock is tried again.
@@ -29,7 +27,7 @@ impl FileLock {
         loop {
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
             // The holder may have deleted the file while we waited: a lock on a file without a name excludes nobody.
-            if try_lock(&file)? && system::is_at(&file, path)? {
+            if system::try_lock(&file)? && system::is_at(&file, path)? {
                 return Ok(Some(Self { file }));
             }
             if Instant::now() >= deadline {
@@ -45,7 +43,7 @@ impl FileLock {
     /// The file exists but cannot be opened or locked.
     pub fn is_held(path: &Path) -> io::Result<bool> {
         match OpenOptions::new().read(true).write(true).open(path) {
-            Ok(file) => Ok(!try_lock(&file)?),
+            Ok(file) => Ok(!system::try_lock(&file)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
@@ -54,14 +52,6 @@ impl FileLock {
     /// The locked file.
     pub(crate) fn file(&mut self) -> &mut File {
         &mut self.file
-    }
-}
-
-fn try_lock(file: &File) -> io::Result<bool> {
-    match FileExt::try_lock_exclusive(file) {
-        Ok(()) => Ok(true),
-        Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(false),
-        Err(error) => Err(error),
     }
 }
 

@@ -8,11 +8,10 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 
 use crate::supervisor;
+use crate::system::{self, PROGRAM, TYPE};
 
 /// What the agent runs of a handler of ours, of any version.
 const OURS: &str = "akvvm_handler";
-/// The type of both, in the folder's name and in the manifest.
-const TYPE: &str = "KeyVaultForLinux";
 /// What both call their service.
 const SERVICE: &str = "akvvm_service";
 /// How deep the service's program may lie in a handler's folder.
@@ -37,9 +36,9 @@ pub(crate) fn refuse(base: &Path) -> Result<()> {
 
 /// The folder of the closed extension.
 fn find(base: &Path) -> Option<PathBuf> {
-    let entries = fs::read_dir(base.parent()?).ok()?;
-    let folders = entries.flatten().map(|entry| entry.path()).filter(|folder| folder.is_dir());
-    folders.into_iter().find(|folder| *folder != base && is_closed(folder))
+    let entries = system::shelves(base).into_iter().flat_map(fs::read_dir).flatten().flatten();
+    let mut folders = entries.map(|entry| entry.path()).filter(|folder| folder.is_dir());
+    folders.find(|folder| *folder != base && is_closed(folder))
 }
 
 /// Whether a folder holds a handler for the same certificates that is none of ours.
@@ -53,7 +52,7 @@ fn is_closed(folder: &Path) -> bool {
 fn runs_ours(manifest: &str) -> bool {
     let Ok(manifest) = serde_json::from_str::<Value>(manifest.trim_start_matches('\u{feff}')) else { return false };
     let command = manifest[0]["handlerManifest"]["enableCommand"].as_str().unwrap_or_default();
-    Path::new(command.split_whitespace().next().unwrap_or_default()).file_name() == Some(OURS.as_ref())
+    Path::new(command.split_whitespace().next().unwrap_or_default()).file_stem() == Some(OURS.as_ref())
 }
 
 /// Whether a file of the service's name lies in a folder, at most so deep.
@@ -61,7 +60,7 @@ fn holds(folder: &Path, depth: usize) -> bool {
     let mut entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.any(|entry| {
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if is_folder { depth > 1 && holds(&entry.path(), depth - 1) } else { entry.file_name() == SERVICE }
+        if is_folder { depth > 1 && holds(&entry.path(), depth - 1) } else { entry.file_name() == PROGRAM }
     })
 }
 

@@ -175,7 +175,7 @@ impl Apply<'_> {
 
 /// Where the settings put certificates, each folder once.
 fn stores(settings: &Settings) -> Vec<Arc<Path>> {
-    let folders = settings.certificates.iter().map(|observed| Arc::clone(&observed.target.folder));
+    let folders = settings.certificates.iter().filter_map(|observed| observed.target.folder().cloned());
     folders.collect::<BTreeSet<_>>().into_iter().collect()
 }
 

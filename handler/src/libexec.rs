@@ -1,4 +1,4 @@
-//! The copy of the service's program that runs: `/opt/akvvm/<version>/libexec/akvvm_service`.
+//! The copy of the service's program that runs: `libexec/akvvm_service` in the folder of its version.
 //!
 //! The agent's folder is no place to run it from: the agent deletes that under a running service, and SELinux keeps units
 //! from programs below `/var/lib/waagent`. In a folder of this name it takes any program for one.
@@ -11,15 +11,11 @@ use anyhow::{Context, Result};
 use common::files;
 use common::system::create_private_folder;
 
-use crate::system;
-
-/// Whose folders are those of versions.
-const FOLDER: &str = "/opt/akvvm";
+use crate::system::{self, VERSIONS};
 
 /// The program of `version`, under the name that the system gives to a process that runs it.
 pub(crate) fn program(version: &str) -> PathBuf {
-    let path = folder(version).join("libexec").join(system::PROGRAM);
-    path.canonicalize().unwrap_or(path)
+    system::resolve(folder(version).join("libexec").join(system::PROGRAM))
 }
 
 /// Makes the program of `version` a copy of `original`. One that has the same content stays, so that it is told from
@@ -33,16 +29,16 @@ pub(crate) fn place(original: &Path, version: &str) -> Result<PathBuf> {
     if fs::read(&copy).is_ok_and(|found| found == wanted) {
         return Ok(copy);
     }
-    let folder = copy.parent().unwrap_or(Path::new(FOLDER));
+    let folder = copy.parent().unwrap_or(Path::new(VERSIONS));
     create_private_folder(folder).with_context(|| folder.display().to_string())?;
     files::replace(&copy, &wanted, 0o700)?;
-    system::restore_labels(&[Path::new(FOLDER)]);
+    system::restore_labels(&[Path::new(VERSIONS)]);
     Ok(program(version))
 }
 
 /// Removes the programs of all versions but this one. What stays does no harm.
 pub(crate) fn keep_only(version: &str) {
-    for entry in fs::read_dir(FOLDER).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(VERSIONS).into_iter().flatten().flatten() {
         if entry.file_name() != version
             && let Err(error) = fs::remove_dir_all(entry.path())
         {
@@ -64,10 +60,10 @@ pub(crate) fn remove(version: &str) -> Result<()> {
         _ => {}
     }
     // Other versions may be there.
-    let _ = fs::remove_dir(FOLDER);
+    let _ = fs::remove_dir(VERSIONS);
     Ok(())
 }
 
 fn folder(version: &str) -> PathBuf {
-    Path::new(FOLDER).join(version)
+    Path::new(VERSIONS).join(version)
 }

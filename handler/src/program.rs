@@ -17,8 +17,7 @@ const QUOTED: usize = 500;
 
 /// The service's program in `base`, under the name that the system gives to a process that runs it.
 pub(crate) fn beside(base: &Path) -> PathBuf {
-    let path = base.join(system::PROGRAM);
-    path.canonicalize().unwrap_or(path)
+    system::resolve(base.join(system::PROGRAM))
 }
 
 /// Makes `program` executable, runs it and compares its version with the handler's. A processor of another kind, a C
@@ -30,7 +29,7 @@ pub(crate) fn check(program: &Path) -> Result<()> {
     let name = program.display();
     system::make_executable(program).with_context(|| format!("{name}: the package is incomplete"))?;
     let output = output_within(Command::new(program).arg("--version"), PATIENCE)
-        .with_context(|| format!("{name} cannot be run on this machine (glibc 2.34 or later on x86-64 is needed)"))?;
+        .with_context(|| format!("{name} cannot be run on this machine ({} is needed)", system::NEEDS))?;
     let Some(output) = output else { bail!("{name} --version did not end within {} s", PATIENCE.as_secs()) };
     if !output.status.success() {
         let said = bounded(String::from_utf8_lossy(&output.stderr).trim(), QUOTED);

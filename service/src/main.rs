@@ -50,7 +50,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Poll the vaults until a signal ends it: HUP polls now, TERM ends
+    /// Poll the vaults until a signal ends it (HUP polls now, TERM ends; on Windows, controls of the service)
     Run {
         /// The settings: a .settings file of the guest agent, or bare public settings
         file: PathBuf,
@@ -141,7 +141,9 @@ fn main() -> ExitCode {
     system::harden();
     certificate::initialise_openssl();
     let result = match cli.command {
-        Command::Run { file, places, log_folder, origin } => daemon::run(&file, &places.with_log(log_folder), origin),
+        Command::Run { file, places, log_folder, origin } => {
+            system::supervised(move || daemon::run(&file, &places.with_log(log_folder), origin))
+        }
         Command::Check { file, json } => check::run(&file, json),
         Command::Sync { file, places, json } => single_pass::run(&file, &places.with_log(None), json),
         Command::Prepare { file } => prepare::run(&file),

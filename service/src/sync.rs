@@ -103,7 +103,7 @@ impl Link {
                 watch,
             };
             pass.work(&queue::lanes(settings, due, connections), connections);
-            pass.prune();
+            pass.finish();
             pass.result()
         })
     }
@@ -263,7 +263,7 @@ impl Pass<'_> {
         let newest = self.ask(observed, || self.is_installed(index, observed), &mut past);
         self.memory.keep(index, past);
         let Newest { version, bundle, second, clock_skew, remark } = newest?;
-        let second = second.filter(|_| observed.target.keep_versions.is_none_or(|versions| versions.get() > 1));
+        let second = second.filter(|_| observed.target.keeps_second());
         let second = bundle.is_none().then_some(second);
         let warnings = Vec::from_iter(remark);
         let files = match self.store.find(observed, &version)? {
@@ -428,14 +428,13 @@ impl Pass<'_> {
     }
 
     /// Older versions go when all links have moved, and only of certificates of which nothing failed.
-    fn prune(&self) {
+    fn finish(&self) {
         let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
         let of = |&(index, _): &(usize, Verdict)| &self.settings.certificates[index];
-        let files = |observed: &ObservedCertificate| (observed.target.folder.clone(), observed.base_name());
         let (failed, done): (Vec<_>, Vec<_>) =
             results.verdicts.iter().partition(|(_, verdict)| verdict.retry.is_some());
-        let failed: HashSet<_> = failed.into_iter().map(|verdict| files(of(verdict))).collect();
-        self.store.prune(done.into_iter().map(of).filter(|observed| !failed.contains(&files(observed))));
+        let failed: HashSet<_> = failed.into_iter().map(|verdict| of(verdict).files()).collect();
+        self.store.finish(done.into_iter().map(of).filter(|observed| !failed.contains(&observed.files())));
     }
 
     fn result(self) -> Passed {

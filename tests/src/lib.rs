@@ -58,6 +58,7 @@ pub mod systemd;
 pub mod tls;
 mod tls_proxy;
 pub mod vault;
+pub mod wine;
 pub mod wire;
 pub mod world;
 mod x509;

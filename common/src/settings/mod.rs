@@ -33,7 +33,7 @@ pub use file::{ReadError, read_bounded};
 pub use identity::{Endpoint, Identity, Protocol, Selector};
 pub use logging::Logging;
 pub use reader::Finding;
-pub use target::{Acl, FileMode, Layout, LinkName, Ownership, Target};
+pub use target::*;
 pub use url::{SecretUrl, UrlError, Version};
 
 use keys::Section;
@@ -84,7 +84,12 @@ impl ObservedCertificate {
 
     /// The name of the link that applications use.
     pub fn link_name(&self) -> String {
-        self.target.link.as_ref().map_or_else(|| self.base_name(), |link| link.as_str().to_owned())
+        self.target.link_name(&self.base_name())
+    }
+
+    /// The files of this certificate, which other entries may share.
+    pub fn files(&self) -> String {
+        self.target.place(&self.base_name())
     }
 
     /// The same, sharing memory with its neighbour in the list.

@@ -6,6 +6,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use fs2::FileExt;
+
 /// Where certificates go when the settings name no folder.
 pub const DEFAULT_STORE: &str = "/var/lib/waagent/Microsoft.Azure.KeyVault.Store";
 /// What the handler and the service remember; the agent never deletes it.
@@ -82,6 +84,18 @@ pub fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     match std::fs::metadata(path) {
         Ok(named) => Ok((named.dev(), named.ino()) == (open.dev(), open.ino())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes the lock on `file`, unless somebody else holds it.
+///
+/// # Errors
+/// As the system says.
+pub fn try_lock(file: &File) -> io::Result<bool> {
+    match FileExt::try_lock_exclusive(file) {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -54,21 +54,4 @@ impl Launch {
         words.extend(options.into_iter().filter_map(|(name, value)| Some([OsStr::new(name), value?])).flatten());
         words
     }
-
-    /// The arguments that create the folders of the certificates.
-    pub(super) fn prepare(&self) -> Vec<&OsStr> {
-        vec![OsStr::new("prepare"), self.settings.as_os_str()]
-    }
-
-    /// The arguments that do what follows from renewals.
-    pub(super) fn act(&self) -> Vec<&OsStr> {
-        vec!["act".as_ref(), "--state-folder".as_ref(), self.folders.state.as_os_str()]
-    }
-
-    /// The arguments that report an end which was not asked for, where there is somebody to tell.
-    pub(super) fn ended(&self) -> Option<Vec<&OsStr>> {
-        let status = self.folders.status.as_ref()?;
-        let words = ["ended".as_ref(), self.settings.as_os_str(), "--status-folder".as_ref(), status.as_os_str()];
-        Some(words.into_iter().chain(["--state-folder".as_ref(), self.folders.state.as_os_str()]).collect())
-    }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -14,10 +14,26 @@ use crate::command::output_within;
 
 /// The service's file name.
 pub(crate) const PROGRAM: &str = "akvvm_service";
+/// The extension's type, in the names of handlers' folders and in manifests.
+pub(crate) const TYPE: &str = "KeyVaultForLinux";
+/// Whose folders are those of the service's versions.
+pub(crate) const VERSIONS: &str = "/opt/akvvm";
+/// What the programs need of a machine.
+pub(crate) const NEEDS: &str = "glibc 2.34 or later on x86-64";
 
 /// Keeps what this process creates from other users.
 pub(crate) fn be_private() {
     umask(Mode::RWXG | Mode::RWXO);
+}
+
+/// The name that the system gives to a process that runs the program at `path`.
+pub(crate) fn resolve(path: PathBuf) -> PathBuf {
+    path.canonicalize().unwrap_or(path)
+}
+
+/// The folders in which the agent keeps handlers, where that of one of them is `base`.
+pub(crate) fn shelves(base: &Path) -> Vec<PathBuf> {
+    base.parent().map(Path::to_owned).into_iter().collect()
 }
 
 /// Lets the owner run the file at `path`; an archive that was unpacked without its modes does not. Other bits stay.

@@ -2,6 +2,12 @@
 
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(target_os = "windows")]
+mod windows;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{PROGRAM, be_private, make_executable, restore_labels};
+pub(crate) use linux::{NEEDS, PROGRAM, TYPE, VERSIONS, be_private, make_executable, resolve, restore_labels, shelves};
+#[cfg(target_os = "windows")]
+pub(crate) use windows::{
+    NEEDS, PROGRAM, TYPE, VERSIONS, be_private, make_executable, resolve, restore_labels, shelves,
+};

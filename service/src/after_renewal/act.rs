@@ -11,7 +11,7 @@ use common::settings::Action;
 use fs2::FileExt;
 
 use super::note::{self, Answer, Desk, Failure, Note, Task};
-use super::{linux, verify};
+use super::{programs, verify};
 use crate::DONE;
 
 /// A service manager that finds the note still there starts this anew: not without a pause where nothing can be written.
@@ -59,9 +59,9 @@ fn answer(note: Note) -> Answer {
 
 fn perform(task: &Task) -> Result<(), Failure> {
     match &task.action {
-        Action::Hook(name) => linux::run_hook(name, &task.moves),
-        Action::Reload(unit) => linux::reload(unit),
-        Action::Restart(unit) => linux::restart(unit),
+        Action::Hook(name) => programs::run_hook(name, &task.moves),
+        Action::Reload(unit) => programs::reload(unit),
+        Action::Restart(unit) => programs::restart(unit),
         Action::Verify(server) => verify::verify(server, &task.moves),
     }
 }

@@ -8,6 +8,8 @@ mod linux;
 mod note;
 mod pace;
 mod verify;
+#[cfg(target_os = "windows")]
+mod windows;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,8 +27,12 @@ use log::{error, info, warn};
 use crate::store::Store;
 pub(crate) use act::run as act;
 use ledger::Ledger;
+#[cfg(target_os = "linux")]
+use linux as programs;
 use note::{Answer, Desk, Failure, Leaf, Move, Note, Task};
 use pace::Pace;
+#[cfg(target_os = "windows")]
+use windows as programs;
 
 /// Restarts are spread over this time, or the polling interval where that is shorter.
 const RESTART_SPLAY: Duration = Duration::from_secs(300);

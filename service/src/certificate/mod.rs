@@ -16,8 +16,11 @@ mod libcrypto;
 mod pbe;
 mod pem;
 mod pkcs12;
+// What Linux installs, and all tests read.
 #[cfg(test)]
 mod tests;
+#[cfg(any(test, target_os = "linux"))]
+mod text;
 mod validation;
 
 use common::report::Thumbprint;
@@ -25,8 +28,7 @@ use jiff::Timestamp;
 use openssl::asn1::Asn1TimeRef;
 use openssl::pkey::{PKey, Private};
 use openssl::sha::sha1;
-use openssl::x509::X509;
-use zeroize::Zeroizing;
+use openssl::x509::{X509, X509Ref};
 
 use self::bundle::Bundle;
 pub(crate) use self::error::CertificateError;
@@ -36,8 +38,8 @@ pub(crate) use self::validation::{distrust, lost_names};
 /// A leaf with its key and chain, ready to be installed.
 pub(crate) struct Certificate {
     /// Leaf first, each certifies the one before it, the root last if the value has it.
-    chain: Vec<X509>,
-    key: PKey<Private>,
+    pub(crate) chain: Vec<X509>,
+    pub(crate) key: PKey<Private>,
     thumbprint: Thumbprint,
     not_before: Timestamp,
     not_after: Timestamp,
@@ -58,38 +60,15 @@ impl Certificate {
         let warnings = form.warning(content_type).into_iter().chain(sorted.warnings()).collect();
 
         let leaf = &sorted.chain[0];
+        let (not_before, not_after) = validity(leaf).ok_or(UNREADABLE_TIME)?;
         Ok(Self {
             thumbprint: Thumbprint(sha1(&leaf.to_der()?)),
-            not_before: timestamp(leaf.not_before()).ok_or(UNREADABLE_TIME)?,
-            not_after: timestamp(leaf.not_after()).ok_or(UNREADABLE_TIME)?,
+            not_before,
+            not_after,
             chain: sorted.chain,
             key,
             warnings,
         })
-    }
-
-    /// The leaf and what certifies it, made anew from DER.
-    pub(crate) fn chain_to_pem(&self) -> Result<Vec<u8>, CertificateError> {
-        let mut pem = vec![];
-        for certificate in &self.chain {
-            pem.extend(certificate.to_pem()?);
-        }
-        Ok(pem)
-    }
-
-    /// The key in PKCS #8.
-    pub(crate) fn key_to_pem(&self) -> Result<Zeroizing<Vec<u8>>, CertificateError> {
-        Ok(Zeroizing::new(self.key.private_key_to_pem_pkcs8()?))
-    }
-
-    /// The chain, then the key.
-    pub(crate) fn to_pem(&self) -> Result<Zeroizing<Vec<u8>>, CertificateError> {
-        let key = self.key_to_pem()?;
-        let mut pem = self.chain_to_pem()?;
-        // The exact size: the buffer is not moved once the key is in it, so that no copy stays behind.
-        pem.reserve_exact(key.len());
-        pem.extend_from_slice(&key);
-        Ok(Zeroizing::new(pem))
     }
 
     /// SHA-1 of the leaf.
@@ -114,6 +93,11 @@ impl Certificate {
 }
 
 const UNREADABLE_TIME: CertificateError = CertificateError::Damaged("certificate's time of validity");
+
+/// When a certificate's validity begins and ends.
+pub(crate) fn validity(certificate: &X509Ref) -> Option<(Timestamp, Timestamp)> {
+    Some((timestamp(certificate.not_before())?, timestamp(certificate.not_after())?))
+}
 
 /// The year 9999, which stands for "never" (RFC 5280, section 4.1.2.5), ends a day too late for a timestamp.
 fn timestamp(time: &Asn1TimeRef) -> Option<Timestamp> {

@@ -1,29 +1,18 @@
 //! The trusted roots for vaults: the system's, read again only when their file changed.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use rustls::client::Resumption;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_native_certs::load_certs_from_paths;
 
 use super::TransportError;
-use crate::system;
+use crate::system::TrustStore;
 
 /// The system's roots, in memory between passes.
 pub(crate) struct Roots {
-    origin: Origin,
+    origin: TrustStore,
     anchors: Arc<RootCertStore>,
     tls: Arc<ClientConfig>,
-}
-
-/// Where the roots came from; another value means that they must be read again.
-#[derive(PartialEq, Eq)]
-struct Origin {
-    path: PathBuf,
-    modified: Option<SystemTime>,
-    length: u64,
 }
 
 impl Roots {
@@ -32,18 +21,13 @@ impl Roots {
     /// # Errors
     /// There are none: without a trust store no vault can be told from an impostor.
     pub(crate) fn load() -> Result<Self, TransportError> {
-        let origin = Origin::now()?;
-        let path = origin.path.as_path();
-        let found = if path.is_dir() {
-            load_certs_from_paths(None, Some(path))
-        } else {
-            load_certs_from_paths(Some(path), None)
-        };
+        let origin = TrustStore::now().map_err(TransportError::Roots)?;
+        let found = origin.certificates();
         let mut roots = RootCertStore::empty();
         let (usable, _) = roots.add_parsable_certificates(found.certs);
         if usable == 0 {
             let reason = found.errors.first().map_or_else(|| "it holds no certificate".to_owned(), ToString::to_string);
-            return Err(TransportError::Roots(format!("{}: {reason}", path.display())));
+            return Err(TransportError::Roots(format!("{origin}: {reason}")));
         }
         let anchors = Arc::new(roots);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -60,7 +44,7 @@ impl Roots {
 
     /// The same roots, or those of now when their file changed.
     pub(crate) fn refreshed(self) -> Result<Self, TransportError> {
-        if Origin::now()? == self.origin { Ok(self) } else { Self::load() }
+        if self.origin.is_unchanged() { Ok(self) } else { Self::load() }
     }
 
     /// The roots themselves, to judge certificates by.
@@ -70,18 +54,5 @@ impl Roots {
 
     pub(super) fn tls_config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.tls)
-    }
-}
-
-impl Origin {
-    fn now() -> Result<Self, TransportError> {
-        let path = system::trust_store().ok_or_else(|| {
-            TransportError::Roots(
-                "this system has no trust store: install ca-certificates or set SSL_CERT_FILE".to_owned(),
-            )
-        })?;
-        let metadata =
-            path.metadata().map_err(|error| TransportError::Roots(format!("{}: {error}", path.display())))?;
-        Ok(Self { modified: metadata.modified().ok(), length: metadata.len(), path })
     }
 }

@@ -2,11 +2,12 @@
 
 mod program;
 mod supervisor;
+mod trust;
 
 use std::io;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::fluentd::Stream;
 
 pub(crate) use program::{Finished, run_within};
 pub(crate) use supervisor::Supervisor;
+pub(crate) use trust::TrustStore;
 
 /// Keeps keys in this process: no core dump, no other process of the same user reading its memory, and no file that is
 /// readable before it is meant to be.
@@ -65,14 +67,9 @@ pub(crate) fn wake(events: Sender<Event>) -> Result<()> {
     Ok(())
 }
 
-/// The file or folder of trusted roots: `SSL_CERT_FILE`, `SSL_CERT_DIR`, or where the distribution keeps them. The file
-/// is preferred: a folder is the same roots in 140 files.
-pub(crate) fn trust_store() -> Option<PathBuf> {
-    let named = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
-    named("SSL_CERT_FILE").or_else(|| named("SSL_CERT_DIR")).or_else(|| {
-        let found = openssl_probe::probe();
-        found.cert_file.or_else(|| found.cert_dir.into_iter().next())
-    })
+/// Does `work` under whoever started this process, which needs nothing here.
+pub(crate) fn supervised(work: impl FnOnce() -> Result<u8>) -> Result<u8> {
+    work()
 }
 
 /// What this machine calls itself.

@@ -3,8 +3,15 @@
 
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(target_os = "windows")]
+mod windows;
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
-    Finished, Supervisor, connect_to_socket, harden, host_name, peek, release_memory, run_within, trust_store, wake,
+    Finished, Supervisor, TrustStore, connect_to_socket, harden, host_name, peek, release_memory, run_within,
+    supervised, wake,
+};
+#[cfg(target_os = "windows")]
+pub(crate) use windows::{
+    Supervisor, TrustStore, connect_to_socket, harden, host_name, peek, release_memory, supervised, wake,
 };

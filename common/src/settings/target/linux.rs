@@ -87,12 +87,27 @@ impl Defaults {
 }
 
 impl Target {
+    /// The folder that the certificate's files are in.
+    pub fn folder(&self) -> Option<&Arc<Path>> {
+        Some(&self.folder)
+    }
+
     /// Whom the settings name, as reader, owner or group.
     pub fn accounts(&self) -> Vec<Acl> {
         let ownership = self.ownership.as_ref();
         let owner = ownership.and_then(|ownership| ownership.owner.clone()).map(Acl::User);
         let group = ownership.and_then(|ownership| ownership.group.clone()).map(Acl::Group);
         self.acls.iter().cloned().chain(owner).chain(group).collect()
+    }
+
+    /// The name of the link.
+    pub(in crate::settings) fn link_name(&self, base: &str) -> String {
+        self.link.as_ref().map_or(base, LinkName::as_str).to_owned()
+    }
+
+    /// Whether the version before the newest one is installed, too.
+    pub fn keeps_second(&self) -> bool {
+        self.keep_versions.is_none_or(|versions| versions.get() > 1)
     }
 
     /// Whether a file that two entries of the settings share can be as both want it.

@@ -2,6 +2,10 @@
 
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(target_os = "windows")]
+mod windows;
 
 #[cfg(target_os = "linux")]
 pub(super) use linux::read;
+#[cfg(target_os = "windows")]
+pub(super) use windows::read;

@@ -7,6 +7,7 @@
 mod acl;
 mod attribute;
 mod directory;
+mod error;
 mod file;
 mod folder;
 mod grants;
@@ -36,7 +37,7 @@ use openssl::x509::X509;
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-use super::{Placed, StoreError};
+use super::Placed;
 use crate::certificate::{Certificate, CertificateError};
 use directory::Directory;
 use file::{Access, Kept};
@@ -49,6 +50,8 @@ use readers::Readers;
 use record::Facts;
 use retention::Limit;
 use upkeep::open_all;
+
+pub(crate) use error::StoreError;
 
 /// The store, open for one pass over all certificates. Many threads may use it at the same time.
 pub(crate) struct Store {
@@ -313,7 +316,7 @@ impl Store {
 
     /// Removes our files of older versions where the settings say how many are kept, never those that a link leads to.
     /// `certificates` are those of which nothing failed in this pass.
-    pub(crate) fn prune<'a>(&self, certificates: impl Iterator<Item = &'a ObservedCertificate>) {
+    pub(crate) fn finish<'a>(&self, certificates: impl Iterator<Item = &'a ObservedCertificate>) {
         let mut limits = HashMap::<&Path, Vec<Limit>>::new();
         for observed in certificates {
             let Some(versions) = observed.target.keep_versions else { continue };
@@ -339,6 +342,15 @@ impl Store {
         let unknown = || failed("open the folder", path)(Errno::NOENT);
         let place = self.places.get(path).ok_or_else(unknown)?;
         Ok((place, place.files.get(&observed.base_name()).ok_or_else(unknown)?))
+    }
+}
+
+impl Placed {
+    /// This and further files of the same version.
+    fn with(mut self, other: Self) -> Self {
+        let new: Vec<_> = other.warnings.into_iter().filter(|warning| !self.warnings.contains(warning)).collect();
+        self.warnings.extend(new);
+        Self { unreadable: self.unreadable.or(other.unreadable), ..self }
     }
 }
 

@@ -21,7 +21,7 @@ fn install_all(observed: &ObservedCertificate, numbers: &[i64]) {
 }
 
 fn prune(observed: &ObservedCertificate) {
-    Store::open(std::slice::from_ref(observed)).prune(std::iter::once(observed));
+    Store::open(std::slice::from_ref(observed)).finish(std::iter::once(observed));
 }
 
 /// The numbers of the versions that have a file.

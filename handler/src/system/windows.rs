@@ -1,0 +1,39 @@
+//! Windows: names of programs; who may use them is inherited from their folders.
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+/// The service's file name.
+pub(crate) const PROGRAM: &str = "akvvm_service.exe";
+/// The extension's type, in the names of handlers' folders and in manifests.
+pub(crate) const TYPE: &str = "KeyVaultForWindows";
+/// Whose folders are those of the service's versions. Only administrators create anything beside it.
+pub(crate) const VERSIONS: &str = r"C:\Program Files\akvvm\versions";
+/// What the programs need of a machine.
+pub(crate) const NEEDS: &str = "Windows Server 2019 or later on x86-64";
+
+/// Nothing has to be done: files take their permissions from the folders that they are created in.
+pub(crate) fn be_private() {}
+
+/// The path as it is: it would get a prefix that the names of running programs do not have.
+pub(crate) fn resolve(path: PathBuf) -> PathBuf {
+    path
+}
+
+/// The folders in which the agent keeps handlers, where that of one of them is `base`: one for each type, with a folder
+/// for each version.
+pub(crate) fn shelves(base: &Path) -> Vec<PathBuf> {
+    let types = base.parent().and_then(Path::parent).map(fs::read_dir);
+    types.into_iter().flatten().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+/// Any file can be run.
+///
+/// # Errors
+/// There is no such file.
+pub(crate) fn make_executable(path: &Path) -> io::Result<()> {
+    fs::metadata(path).map(drop)
+}
+
+/// There are no labels.
+pub(crate) fn restore_labels(_paths: &[&Path]) {}

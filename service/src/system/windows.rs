@@ -1,0 +1,148 @@
+//! Windows: keys stay in this process, console events as wake-ups, the system's trust store.
+
+mod scm;
+
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::mpsc::Sender;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use std::{fmt, io};
+
+use anyhow::{Context, Result};
+use rustls_native_certs::{CertificateResult, load_native_certs};
+use windows_sys::Win32::Foundation::{FALSE, TRUE};
+use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, CTRL_LOGOFF_EVENT, SetConsoleCtrlHandler};
+use windows_sys::core::BOOL;
+
+use crate::agent::{Event, Wakeup};
+use crate::fluentd::Stream;
+
+pub(crate) use scm::supervised;
+
+/// Who is told what the outside wants.
+static EVENTS: Mutex<Listener> = Mutex::new(Listener::Expected { end: false });
+
+/// Whoever started this process may want something before there is somebody to be told.
+enum Listener {
+    Expected { end: bool },
+    There(Sender<Event>),
+}
+
+/// Nothing has to be taken back: other accounts may not read the memory of the system's processes.
+pub(crate) fn harden() {}
+
+/// The system's allocator gives memory back by itself.
+pub(crate) fn release_memory() {}
+
+/// Turns controls of the service and console events into wake-ups: Ctrl+Break polls, Ctrl+C and its like end.
+pub(crate) fn wake(events: Sender<Event>) -> Result<()> {
+    let mut listener = EVENTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if matches!(*listener, Listener::Expected { end: true }) {
+        // It is heard by whoever waits for events next.
+        let _ = events.send(Event::Wakeup(Wakeup::Stop));
+    }
+    *listener = Listener::There(events);
+    drop(listener);
+    // SAFETY: the function is there as long as the process.
+    let set = unsafe { SetConsoleCtrlHandler(Some(hear), TRUE) };
+    if set == FALSE {
+        return Err(io::Error::last_os_error()).context("cannot receive console events");
+    }
+    Ok(())
+}
+
+/// Passes on what the outside wants; a poll that is wanted before anything was done comes by itself.
+fn tell(wakeup: Wakeup) {
+    match &mut *EVENTS.lock().unwrap_or_else(PoisonError::into_inner) {
+        // Nobody listens any more when the service is about to end.
+        Listener::There(events) => drop(events.send(Event::Wakeup(wakeup))),
+        Listener::Expected { end } => *end |= wakeup == Wakeup::Stop,
+    }
+}
+
+/// A person who logs off is told to services, too, and does not mean them.
+unsafe extern "system" fn hear(event: u32) -> BOOL {
+    match event {
+        CTRL_LOGOFF_EVENT => {}
+        CTRL_BREAK_EVENT => tell(Wakeup::Poll),
+        _ => tell(Wakeup::Stop),
+    }
+    TRUE
+}
+
+/// What this machine calls itself.
+pub(crate) fn host_name() -> String {
+    std::env::var("COMPUTERNAME").unwrap_or_default()
+}
+
+/// Whether something came in on a connection: 1, or 0 when the other side hung up. Nothing is waited for, which is
+/// `WouldBlock`, and nothing is taken out.
+pub(crate) fn peek(stream: &TcpStream) -> io::Result<usize> {
+    stream.set_nonblocking(true)?;
+    let length = stream.peek(&mut [0]);
+    stream.set_nonblocking(false)?;
+    length
+}
+
+/// Sockets with a path are for Linux.
+pub(crate) fn connect_to_socket(_path: &Path, _patience: Duration) -> io::Result<Box<dyn Stream>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Whoever started this service and looks after it: nobody here.
+pub(crate) struct Supervisor {
+    /// How often it wants a sign of life.
+    pub(crate) beat: Option<Duration>,
+}
+
+impl Supervisor {
+    /// The supervisor that this process was started by, if any.
+    pub(crate) fn of_this_process() -> Self {
+        Self { beat: None }
+    }
+
+    /// The service does its work from now on.
+    pub(crate) fn ready(&self, _line: &str) {}
+
+    /// How the service stands.
+    pub(crate) fn status(&self, _line: &str) {}
+
+    /// A poll that was asked for has begun.
+    pub(crate) fn reloaded(&self) {}
+
+    /// A sign of life.
+    pub(crate) fn alive(&self) {}
+
+    /// The service is about to end.
+    pub(crate) fn stopping(&self, _line: &str) {}
+}
+
+/// The roots that this system trusts.
+pub(crate) struct TrustStore;
+
+impl TrustStore {
+    /// The trust store as it is now.
+    ///
+    /// # Errors
+    /// None: the system has one.
+    pub(crate) fn now() -> Result<Self, String> {
+        Ok(Self)
+    }
+
+    /// The system does not say whether it has changed.
+    pub(crate) fn is_unchanged(&self) -> bool {
+        false
+    }
+
+    /// Reads its roots.
+    pub(crate) fn certificates(&self) -> CertificateResult {
+        load_native_certs()
+    }
+}
+
+impl fmt::Display for TrustStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the system's roots")
+    }
+}

@@ -1,0 +1,172 @@
+//! Windows, as far as Wine is it: a prefix of its own for each story, with the production executables.
+//!
+//! Wine looks names up and trusts roots as the world around it does, so that the emulated Azure is the same.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::story::{Finished, Story, Synced, binary, finish};
+
+/// Where Debian has it.
+const SERVER: &str = "/usr/lib/wine/wineserver";
+const COMPILER: &str = "x86_64-w64-mingw32-gcc";
+/// What the executables are built for.
+const TARGET: &str = "x86_64-pc-windows-gnu";
+
+/// A Windows of its own.
+pub struct Wine<'a> {
+    story: &'a Story,
+}
+
+/// Whose stores.
+#[derive(Debug, Clone, Copy)]
+pub enum Whose {
+    /// `LocalMachine`.
+    Machine,
+    /// `CurrentUser`.
+    User,
+}
+
+impl<'a> Wine<'a> {
+    /// Installs a Windows in the story's folder.
+    pub fn install(story: &'a Story) -> Result<Self> {
+        let wine = Self { story };
+        // Access control lists are forgotten with the server, which would end with its last client.
+        fs::create_dir(wine.prefix())?;
+        // What they leave running must not hold what is read to its end.
+        for mut command in [wine.native(SERVER, &["-p"]), wine.command("wineboot", &["-i"])] {
+            let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+            if !status.success() {
+                bail!("{command:?}: {status}");
+            }
+        }
+        // What Rust programs ask for random numbers; Wine 8 does not have it yet.
+        let system = wine.prefix().join("drive_c/windows/system32");
+        compile("bcryptprimitives.c", &system.join("bcryptprimitives.dll"), &["-shared", "-nostdlib", "-Wl,-e,0"])?;
+        wine.succeed(&mut wine.command("winecfg", &["-v", "win10"]))?;
+        compile("inspect.c", &wine.inspector(), &["-municode"])?;
+        Ok(wine)
+    }
+
+    /// Where Windows is.
+    #[must_use]
+    pub fn prefix(&self) -> PathBuf {
+        self.story.folder().join("wine")
+    }
+
+    fn inspector(&self) -> PathBuf {
+        self.story.folder().join("inspect.exe")
+    }
+
+    /// A program of Windows with these arguments.
+    #[must_use]
+    pub fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = self.native("wine", &[program]);
+        command.args(arguments);
+        command
+    }
+
+    /// A program of Wine's own.
+    fn native(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = self.story.world().command(program);
+        command.args(arguments).env("WINEPREFIX", self.prefix()).env("WINEDEBUG", "-all");
+        command
+    }
+
+    /// `akvvm_service.exe`, built for the package.
+    pub fn service(&self, arguments: &[&str]) -> Result<Command> {
+        let release = binary("akvvm_service")?;
+        let target = release.ancestors().nth(2).context("the target folder")?;
+        let program = target.join(TARGET).join("release/akvvm_service.exe");
+        if !program.is_file() {
+            bail!("{}: is missing; build the production binaries with scripts/package --os windows", program.display());
+        }
+        Ok(self.command(&program.to_string_lossy(), arguments))
+    }
+
+    /// `sync --json` with these settings.
+    pub fn sync(&self, document: &Value) -> Result<Synced> {
+        let settings = windows_path(&self.story.write_settings(document)?);
+        let state = windows_path(&self.story.folder().join("state"));
+        let finished = finish(&mut self.service(&["sync", "--state-folder", &state, &settings, "--json"])?)?;
+        let result = serde_json::from_str(&finished.output);
+        Ok(Synced { result: result.with_context(|| format!("{finished:?}"))?, finished })
+    }
+
+    /// What a store holds, and what Windows says of its keys.
+    pub fn store(&self, whose: Whose, name: &str) -> Result<Vec<Value>> {
+        self.inspect(&[whose.word(), name])
+    }
+
+    /// The names of all keys of CAPI.
+    pub fn keys(&self, whose: Whose) -> Result<Vec<Value>> {
+        self.inspect(&["keys", whose.word()])
+    }
+
+    /// Creates an empty key container of CAPI.
+    pub fn create_key(&self, whose: Whose, name: &str) -> Result<()> {
+        self.inspect(&["create", whose.word(), name]).map(drop)
+    }
+
+    /// Destroys a key of CAPI.
+    pub fn delete_key(&self, whose: Whose, name: &str) -> Result<()> {
+        self.inspect(&["delete", whose.word(), name]).map(drop)
+    }
+
+    /// Gives a key of CAPI this access control list.
+    pub fn set_access(&self, whose: Whose, name: &str, list: &str) -> Result<()> {
+        self.inspect(&["access", whose.word(), name, list]).map(drop)
+    }
+
+    fn inspect(&self, arguments: &[&str]) -> Result<Vec<Value>> {
+        let finished = self.succeed(&mut self.command(&self.inspector().to_string_lossy(), arguments))?;
+        serde_json::from_str(&finished.output).with_context(|| format!("{finished:?}"))
+    }
+
+    fn succeed(&self, command: &mut Command) -> Result<Finished> {
+        let finished = finish(command)?;
+        if finished.code != Some(0) {
+            bail!("{command:?}: {finished:?}");
+        }
+        Ok(finished)
+    }
+}
+
+impl Whose {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Machine => "machine",
+            Self::User => "user",
+        }
+    }
+}
+
+impl Drop for Wine<'_> {
+    fn drop(&mut self) {
+        let _ = finish(&mut self.native(SERVER, &["-k"]));
+    }
+}
+
+/// A file of this machine, as Wine calls it.
+#[must_use]
+pub fn windows_path(path: &Path) -> String {
+    format!("Z:{}", path.display()).replace('/', "\\")
+}
+
+fn compile(source: &str, program: &Path, options: &[&str]) -> Result<()> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("windows").join(source);
+    if program.exists() {
+        fs::remove_file(program)?;
+    }
+    let mut command = Command::new(COMPILER);
+    command.args(["-O1", "-s", "-o"]).arg(program).arg(source).args(options).args(["-lcrypt32", "-ladvapi32"]);
+    let finished = finish(&mut command).context("install gcc-mingw-w64-x86-64 with scripts/setup test")?;
+    if finished.code != Some(0) {
+        bail!("{command:?}: {}", finished.errors);
+    }
+    Ok(())
+}
