@@ -32,7 +32,7 @@ impl Folding {
         let is_change = line.level == Level::Info && !line.is_for_file;
         let mut lines = self.forget(|repeated| is_change || now - repeated.since >= PATIENCE);
         if line.level <= Level::Warn {
-            if let Some(repeated) = self.known.iter_mut().find(|repeated| repeated.line == line) {
+            if let Some(repeated) = self.known.iter_mut().find(|repeated| repeated.line.says_the_same_as(&line)) {
                 repeated.times += 1;
                 return lines;
             }
@@ -60,7 +60,8 @@ impl Repeated {
             1 => format!("same {kind} once more: {}", line.message),
             _ => format!("same {kind} {times} times: {}", line.message),
         };
-        Some(Line { message, ..line })
+        // The others may have been about other certificates.
+        Some(Line { message, subject: None, ..line })
     }
 }
 

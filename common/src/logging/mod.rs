@@ -103,6 +103,13 @@ struct Line {
     subject: Option<SecretUrl>,
 }
 
+impl Line {
+    /// Whether it tells a reader the same, be it about another certificate.
+    fn says_the_same_as(&self, other: &Self) -> bool {
+        (self.level, self.is_for_file, &self.message) == (other.level, other.is_for_file, &other.message)
+    }
+}
+
 /// Where lines go.
 struct Output {
     folding: Folding,
