@@ -27,7 +27,7 @@ impl Ownership {
     /// Reads `owner`, `group` and `mode` of an item: `Some(None)` when it has none of them, `None` when one is wrong.
     pub(super) fn parse(item: &Node<'_>, findings: &mut Findings) -> Option<Option<Self>> {
         let mut name = |key: &str| match item.child(key) {
-            Some(node) => node.parsed(findings, super::account).map(Some),
+            Some(node) => node.parsed(findings, super::acl::account).map(Some),
             None => Some(None),
         };
         let (owner, group) = (name("owner"), name("group"));
