@@ -3,6 +3,8 @@
 //! The certificates wait in queues, one for each vault; a thread is a connection that works one off.
 
 mod ask;
+mod dates;
+mod outcome;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,17 +23,16 @@ use crate::schedule::{Retry, Verdict};
 use crate::store::{Draft, Placed, Store};
 use crate::vault::SecretBundle;
 use common::logging;
-use common::report::{Installed, Problem, Report, State};
+use common::report::Report;
 use common::settings::{ObservedCertificate, Settings, Version};
-use jiff::{SignedDuration, Timestamp};
-use log::{debug, error, info, warn};
+use jiff::SignedDuration;
+use log::{debug, warn};
 use rustls::RootCertStore;
 use rustls::pki_types::UnixTime;
 
 use ask::Newest;
-
-/// Clocks that differ by more than this are not trusted to tell whether a certificate is valid.
-const TRUSTED_SKEW: SignedDuration = SignedDuration::from_mins(5);
+use dates::Dates;
+use outcome::Done;
 
 /// Threads that wait for the disk, and certificates that wait for one of them. A disk does several things in the time of
 /// one, and while it is waited for nothing could be fetched.
@@ -154,23 +155,6 @@ enum Found<'a> {
     Draft(Draft<'a>),
 }
 
-/// What is in place after a certificate was brought up to date.
-struct Done {
-    installed: Installed,
-    changed: bool,
-    warnings: Vec<String>,
-}
-
-/// What the dates of the newest version say about the link.
-enum Dates {
-    /// It may move.
-    Fine,
-    /// It may move, because the clock by which the version is not valid is wrong.
-    Distrust(String),
-    /// It stays with the version that it leads to.
-    Hold(Installed, String),
-}
-
 impl Pass<'_> {
     /// Works the lanes off, each in a thread, one of them in this. What is fetched is left to other threads, which wait for
     /// the disk; where the system gives no more threads, fewer do the work.
@@ -289,7 +273,7 @@ impl Pass<'_> {
             Found::Draft(draft) => (Store::name(draft)?, true),
         };
         warnings.extend(placed.warnings);
-        let dates = self.judge_dates(observed, &placed.installed, clock_skew)?;
+        let dates = dates::judge(&self.store, observed, &placed.installed, clock_skew)?;
         let done = match dates {
             Dates::Hold(current, remark) => {
                 let kept = self.store.keep(observed)?.map(|kept| kept.warnings).unwrap_or_default();
@@ -346,39 +330,6 @@ impl Pass<'_> {
         !matches!(error.retry(), Retry::Soon | Retry::Throttled(_))
     }
 
-    /// A version that is not valid now must not replace one that is, unless it is our clock that is wrong.
-    fn judge_dates(
-        &self,
-        observed: &ObservedCertificate,
-        newest: &Installed,
-        clock_skew: Option<SignedDuration>,
-    ) -> Result<Dates, Error> {
-        let now = Timestamp::now();
-        let Some(skew) = clock_skew.filter(|_| !newest.is_valid(now)) else { return Ok(Dates::Fine) };
-        if skew.abs() > TRUSTED_SKEW {
-            let seconds = skew.abs().as_secs();
-            let side = if skew.is_positive() { "behind" } else { "ahead of" };
-            return Ok(Dates::Distrust(format!(
-                "this machine's clock is {seconds} s {side} the vault's: set it; until then the newest version is used, \
-                 although it is not valid by this clock"
-            )));
-        }
-        let Some(current) = self.store.current(observed)? else { return Ok(Dates::Fine) };
-        if current.version == newest.version || !current.is_valid(now) {
-            return Ok(Dates::Fine);
-        }
-        let why = if now < newest.not_before {
-            format!("is not valid before {}", common::status::seconds(newest.not_before))
-        } else {
-            format!("expired {}", common::status::seconds(newest.not_after))
-        };
-        let remark = format!(
-            "the vault's newest version {} {why}: applications stay with {}, which is valid",
-            newest.version, current.version
-        );
-        Ok(Dates::Hold(current, remark))
-    }
-
     fn take_down(&self, index: usize, asked: bool, result: Result<Done, Error>) {
         let observed = &self.settings.certificates[index];
         let _subject = logging::about(&observed.url);
@@ -386,33 +337,7 @@ impl Pass<'_> {
         let remaining = result.as_ref().is_err().then(|| self.remaining(observed)).flatten();
         let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
         let before = &results.reports[index];
-        let (report, retry) = match result {
-            Ok(Done { installed, changed, warnings }) => {
-                for warning in warnings.iter().filter(|warning| !before.warnings.contains(warning)) {
-                    warn!("{}: {warning}", observed.url);
-                }
-                if before.problem().is_some() {
-                    info!("{}: is up to date again, version {}", observed.url, installed.version);
-                }
-                (Report { state: State::Current { installed, changed }, warnings }, None)
-            }
-            Err(error) => {
-                let problem = Problem { code: error.code(), message: error.to_string(), next_try: None };
-                log_once(before.problem(), &problem, &error);
-                let mut warnings = before.warnings.clone();
-                let state = match remaining {
-                    Some(Placed { installed, warnings: found, .. }) => {
-                        for warning in found.into_iter().filter(|warning| !before.warnings.contains(warning)) {
-                            warn!("{}: {warning}", observed.url);
-                            warnings.push(warning);
-                        }
-                        State::Stale { installed, since: before.stale_since(), problem }
-                    }
-                    None => State::Missing { problem },
-                };
-                (Report { state, warnings }, Some(error.retry()))
-            }
-        };
+        let (report, retry) = outcome::report(&observed.url, before, result, remaining);
         let verdict = Verdict { asked, installed: report.installed().is_some(), retry };
         results.reports[index] = report;
         results.verdicts.push((index, verdict));
@@ -442,22 +367,5 @@ impl Pass<'_> {
         used.sort();
         let Results { reports, verdicts } = self.results.into_inner().unwrap_or_else(PoisonError::into_inner);
         Passed { reports, verdicts, identity: (!used.is_empty()).then(|| used.join(", ")) }
-    }
-}
-
-/// The same problem as at the last pass was said already.
-fn log_once(before: Option<&Problem>, now: &Problem, error: &Error) {
-    if before.is_some_and(|before| before.message == now.message) {
-        debug!("{}", now.message);
-        return;
-    }
-    match error.retry() {
-        Retry::Hopeless => error!("{}", now.message),
-        _ => warn!("{}", now.message),
-    }
-    if let Error::Vault(refusal) = error
-        && let Some(detail) = refusal.detail()
-    {
-        warn!(target: logging::FILE, "the vault says: {detail}");
     }
 }
