@@ -33,6 +33,11 @@ impl<'a> Console<'a> {
         Ok(Self { azure, authority: Authority::new("Example", 1)?, kinds: HashMap::new(), operator })
     }
 
+    /// Who issues the certificates, for a machine that is to trust them, in PEM.
+    pub fn root_pem(&self) -> Result<String> {
+        Ok(String::from_utf8(self.authority.root().to_pem()?)?)
+    }
+
     /// Carries out one order; answers the text to print.
     pub fn carry_out(&mut self, vault: &str, order: Order) -> Result<String> {
         let host = host_of(vault);

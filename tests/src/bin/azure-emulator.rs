@@ -132,6 +132,7 @@ fn world(folder: &Path, vault: &str, words: &[OsString]) -> Result<ExitCode> {
     azure.write_root(&control.folder)?;
     let mut console = furnish(&azure, vault, Operator::Emulated(Box::new(Agent::new())))?;
     world.connect(&azure)?;
+    world.trust(&console.root_pem()?)?;
     let mut command = world.command(program);
     command.args(rest).current_dir(&here);
     attend(&mut console, &control, command)
@@ -144,6 +145,7 @@ fn guest(folder: &Path, vault: &str, systemd: bool, words: &[OsString]) -> Resul
     let control = Control::open(folder)?;
     let mut console = furnish(&guest.story.azure, vault, Operator::Real(&guest))?;
     guest.story.world().connect(&guest.story.azure)?;
+    guest.story.world().trust(&console.root_pem()?)?;
     let mut command = guest.machine.command(guest.story.world(), program);
     command.args(rest).envs(std::env::var_os("TERM").map(|terminal| ("TERM", terminal)));
     attend(&mut console, &control, command)
