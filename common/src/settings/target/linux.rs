@@ -160,49 +160,69 @@ impl Target {
                 findings.warning(node.path(), "has no effect on Linux");
             }
         }
+        // All are read before any is missed, so that every mistake is said at once.
         let folder = match item.child("certificateStoreLocation") {
             Some(node) => node.parsed(findings, folder),
             None => defaults.folder.clone(),
         };
         let link = match item.child("customSymbolicLinkName") {
-            Some(node) => Some(node.parsed(findings, LinkName::parse)?),
-            None => None,
+            Some(node) => node.parsed(findings, LinkName::parse).map(Some),
+            None => Some(None),
         };
-        let mut acls = Vec::new();
-        if let Some(list) = item.child("acls") {
-            acls = list.list(findings)?.iter().filter_map(|entry| readers(entry, findings)).flatten().collect();
-            if !acls.is_empty() && !defaults.acl_enabled {
-                findings.warning(list.path(), "is ignored because aclEnabled is false");
-                acls.clear();
-            }
-        }
-        let ownership = Ownership::parse(item, findings)?;
-        if let (Some(mode), Some(ownership), false) = (item.child("mode"), &ownership, acls.is_empty())
+        let acls = match item.child("acls") {
+            Some(list) => acls(&list, defaults, findings),
+            None => Some(Vec::new()),
+        };
+        let ownership = Ownership::parse(item, findings);
+        let layout = match item.child("certificateFiles") {
+            Some(node) => node.parsed(findings, Layout::parse).map(Some),
+            None => Some(defaults.layout),
+        };
+        let keep_versions = match item.child("keepVersions") {
+            Some(node) => versions(&node, findings).map(Some),
+            None => Some(defaults.keep_versions),
+        };
+        let target = Self {
+            folder: folder?,
+            link: link?,
+            acls: acls?,
+            ownership: ownership?,
+            layout: layout?,
+            keep_versions: keep_versions?,
+        };
+        target.fits_together(item, findings).then_some(target)
+    }
+
+    /// Whether the parts of an item that are each right are so together, too.
+    fn fits_together(&self, item: &Node<'_>, findings: &mut Findings) -> bool {
+        if let (Some(mode), Some(ownership), false) = (item.child("mode"), &self.ownership, self.acls.is_empty())
             && !ownership.mode.lets_group_read()
         {
             findings.error(
                 mode.path(),
                 "would shut out everybody in acls, as the group's part of a mode limits them all: write \"0640\" or \"0440\"",
             );
-            return None;
+            return false;
         }
-        let layout = match item.child("certificateFiles") {
-            Some(node) => Some(node.parsed(findings, Layout::parse)?),
-            None => defaults.layout,
-        };
-        if let (Some(node), Some(link)) = (item.child("customSymbolicLinkName"), &link)
-            && layout.is_some_and(Layout::is_split)
+        if let (Some(node), Some(link)) = (item.child("customSymbolicLinkName"), &self.link)
+            && self.layout.is_some_and(Layout::is_split)
             && link.as_str().len() + layout::LONGEST_ENDING > LONGEST_NAME
         {
             findings.error(node.path(), "is too long for names that end with .keyid: write a shorter one");
-            return None;
+            return false;
         }
-        let keep_versions = match item.child("keepVersions") {
-            Some(node) => Some(versions(&node, findings)?),
-            None => defaults.keep_versions,
-        };
-        Some(Self { folder: folder?, link, acls, ownership, layout, keep_versions })
+        true
     }
+}
+
+/// The readers of an item; those that are wrong are left out, and said.
+fn acls(list: &Node<'_>, defaults: &Defaults, findings: &mut Findings) -> Option<Vec<Acl>> {
+    let acls: Vec<_> = list.list(findings)?.iter().filter_map(|entry| readers(entry, findings)).flatten().collect();
+    if !acls.is_empty() && !defaults.acl_enabled {
+        findings.warning(list.path(), "is ignored because aclEnabled is false");
+        return Some(Vec::new());
+    }
+    Some(acls)
 }
 
 /// How many versions stay, one at least.

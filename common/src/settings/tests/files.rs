@@ -49,6 +49,17 @@ fn refuses_a_mode_that_is_too_open_or_shuts_out_the_accounts_in_acls() {
 }
 
 #[test]
+fn says_every_mistake_of_an_entry_at_once() {
+    let entry = r#"[{"url": "https://example.com/", "certificateStoreLocation": "certs", "customSymbolicLinkName": "a/b",
+        "acls": "app1", "mode": "0666", "certificateFiles": "splitt", "keepVersions": 0}]"#;
+    let error = parse(&observing(entry)).unwrap_err();
+    let mut keys: Vec<_> = error.errors.iter().filter_map(|finding| finding.path.rsplit('.').next()).collect();
+    keys.sort_unstable();
+    let wrong = ["acls", "certificateFiles", "certificateStoreLocation", "customSymbolicLinkName"];
+    assert_eq!(keys, [&wrong[..], &["keepVersions", "mode", "url"]].concat());
+}
+
+#[test]
 fn refuses_two_entries_that_want_the_same_file_for_different_owners() {
     let list = |second: &str| {
         observing(&format!(
