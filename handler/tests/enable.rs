@@ -17,9 +17,7 @@ use machine::{Ended, Machine, good, libexec, on_a_fresh_machine, with_a_small_di
 #[test]
 fn starts_the_service_once_and_leaves_it_and_its_status_alone_after_that() {
     on_a_fresh_machine(|machine| {
-        let handler = machine.unpack("1.0.0");
-        handler.write_settings(0, &good(60));
-        handler.succeed("enable", "0");
+        let handler = machine.enabled("1.0.0");
         handler.is_reported_by_the_service(0);
         let (process, status) = (machine.process(), fs::metadata(handler.status_file(0)).unwrap().ino());
         for _ in 0..20 {
@@ -33,9 +31,7 @@ fn starts_the_service_once_and_leaves_it_and_its_status_alone_after_that() {
 #[test]
 fn replaces_a_service_that_has_not_reported_for_hours() {
     on_a_fresh_machine(|machine| {
-        let handler = machine.unpack("1.0.0");
-        handler.write_settings(0, &good(60));
-        handler.succeed("enable", "0");
+        let handler = machine.enabled("1.0.0");
         handler.is_reported_by_the_service(0);
         let process = machine.process();
         let age = |minutes: u64| {
@@ -67,9 +63,7 @@ fn leaves_nothing_of_the_agent_with_the_service() {
     on_a_fresh_machine(|machine| {
         let text = "# for the vault\nHTTPS_PROXY=\"http://proxy:3128\"\n";
         fs::write("/etc/default/akvvm_service", text).unwrap();
-        let handler = machine.unpack("1.0.0");
-        handler.write_settings(0, &good(60));
-        handler.succeed("enable", "0");
+        machine.enabled("1.0.0");
         let process = Path::new("/proc").join(machine.process().to_string());
         let mut environment: Vec<_> =
             fs::read_to_string(process.join("environ")).unwrap().split_terminator('\0').map(str::to_owned).collect();
@@ -95,9 +89,7 @@ fn an_environment_file_that_others_may_write_is_not_used() {
         let path = Path::new("/etc/default/akvvm_service");
         fs::write(path, "HTTPS_PROXY=http://evil\n").unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(0o666)).unwrap();
-        let handler = machine.unpack("1.0.0");
-        handler.write_settings(0, &good(60));
-        handler.succeed("enable", "0");
+        machine.enabled("1.0.0");
         let environment = fs::read_to_string(format!("/proc/{}/environ", machine.process())).unwrap();
         assert!(!environment.contains("evil"), "{environment}");
         let log = fs::read_to_string(machine.log_folder().join("akvvm_handler.log")).unwrap();
@@ -127,9 +119,7 @@ fn new_settings_restart_the_service_also_when_their_number_is_smaller() {
 #[test]
 fn other_settings_under_the_same_number_restart_the_service() {
     on_a_fresh_machine(|machine| {
-        let handler = machine.unpack("1.0.0");
-        handler.write_settings(0, &good(60));
-        handler.succeed("enable", "0");
+        let handler = machine.enabled("1.0.0");
         let first = machine.process();
         handler.write_settings(0, &good(120));
         handler.succeed("enable", "0");
@@ -153,9 +143,7 @@ fn the_newest_file_counts_when_it_is_run_by_hand() {
 #[test]
 fn a_status_file_that_is_gone_is_written_again_by_the_running_service() {
     on_a_fresh_machine(|machine| {
-        let handler = machine.unpack("1.0.0");
-        handler.write_settings(0, &good(60));
-        handler.succeed("enable", "0");
+        let handler = machine.enabled("1.0.0");
         handler.is_reported_by_the_service(0);
         let process = machine.process();
         fs::remove_file(handler.status_file(0)).unwrap();
@@ -168,9 +156,7 @@ fn a_status_file_that_is_gone_is_written_again_by_the_running_service() {
 #[test]
 fn wrong_settings_are_refused_and_the_service_goes_on_with_good_ones() {
     on_a_fresh_machine(|machine| {
-        let handler = machine.unpack("1.0.0");
-        handler.write_settings(0, &good(60));
-        handler.succeed("enable", "0");
+        let handler = machine.enabled("1.0.0");
         handler.is_reported_by_the_service(0);
         let process = machine.process();
         handler.write_settings(1, &wrong());
@@ -193,9 +179,7 @@ fn wrong_settings_are_refused_and_the_service_goes_on_with_good_ones() {
 #[test]
 fn after_a_reboot_wrong_settings_leave_the_service_with_good_ones() {
     on_a_fresh_machine(|machine| {
-        let handler = machine.unpack("1.0.0");
-        handler.write_settings(0, &good(60));
-        handler.succeed("enable", "0");
+        let handler = machine.enabled("1.0.0");
         handler.write_settings(1, &wrong());
         machine.reboot();
         assert_eq!(handler.run("enable", "1").code, 3);
@@ -211,9 +195,7 @@ fn after_a_reboot_wrong_settings_leave_the_service_with_good_ones() {
 #[test]
 fn an_error_is_not_overwritten_by_a_service_that_had_good_settings_of_the_same_number() {
     on_a_fresh_machine(|machine| {
-        let handler = machine.unpack("1.0.0");
-        handler.write_settings(0, &good(60));
-        handler.succeed("enable", "0");
+        let handler = machine.enabled("1.0.0");
         handler.write_settings(0, &good(60)[..40]);
         for _ in 0..2 {
             assert_eq!(handler.run("enable", "0").code, 3);
@@ -333,12 +315,8 @@ fn several_at_once_start_one_service() {
 #[test]
 fn a_newer_version_takes_over_from_a_running_one() {
     on_a_fresh_machine(|machine| {
-        let old = machine.unpack("1.0.0");
-        old.write_settings(0, &good(60));
-        old.succeed("enable", "0");
-        let new = machine.unpack("1.0.1");
-        new.write_settings(0, &good(60));
-        new.succeed("enable", "0");
+        machine.enabled("1.0.0");
+        let new = machine.enabled("1.0.1");
         assert_eq!(machine.service().unwrap().program, libexec("1.0.1"));
         new.is_reported_by_the_service(0);
     });
@@ -347,9 +325,7 @@ fn a_newer_version_takes_over_from_a_running_one() {
 #[test]
 fn a_service_whose_folder_the_agent_removed_is_found_and_replaced() {
     on_a_fresh_machine(|machine| {
-        let dropped = machine.unpack("1.0.0");
-        dropped.write_settings(0, &good(60));
-        dropped.succeed("enable", "0");
+        let dropped = machine.enabled("1.0.0");
         dropped.is_reported_by_the_service(0);
         fs::remove_dir_all(&dropped.base).unwrap();
         let again = machine.unpack("1.0.0");
@@ -364,9 +340,7 @@ fn a_service_whose_folder_the_agent_removed_is_found_and_replaced() {
 fn a_full_disk_leaves_the_service_with_the_settings_it_had() {
     on_a_fresh_machine(|machine| {
         with_a_small_disk();
-        let handler = machine.unpack("1.0.0");
-        handler.write_settings(0, &good(60));
-        handler.succeed("enable", "0");
+        let handler = machine.enabled("1.0.0");
         let mut filler = fs::File::create(Path::new(STATE_FOLDER).join("filler")).unwrap();
         while filler.write_all(&[0; 4096]).is_ok() {}
         handler.write_settings(1, &good(120));

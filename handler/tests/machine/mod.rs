@@ -73,6 +73,14 @@ impl Machine {
         Handler { machine: self, base, version: version.to_owned() }
     }
 
+    /// The same, enabled with good settings, number 0.
+    pub(crate) fn enabled(&self, version: &str) -> Handler<'_> {
+        let handler = self.unpack(version);
+        handler.write_settings(0, &good(60));
+        handler.succeed("enable", "0");
+        handler
+    }
+
     pub(crate) fn log_folder(&self) -> PathBuf {
         self.folder.path().join("log")
     }
