@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,25 +22,8 @@ use crate::after_renewal::Renewals;
 use crate::schedule::{Action, InitialSync, Poller, Retry, Verdict};
 use crate::sync::{Link, Passed, Watch};
 use crate::telemetry::Telemetry;
-use crate::vigil::{End, Heard, Progress, Vigil};
+use crate::vigil::{End, Event, Heard, Progress, Vigil};
 use crate::{standing, system};
-
-/// What the outside wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wakeup {
-    /// Look at everything now.
-    Poll,
-    /// End.
-    Stop,
-}
-
-/// What the loop waits for.
-pub(crate) enum Event {
-    Wakeup(Wakeup),
-    Finished(Box<(Passed, Link)>),
-    /// A pass broke off, by a defect or for want of a thread.
-    Lost,
-}
 
 /// How long a pass may take to notice that it should end; the rest of the five seconds is the way out.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -308,9 +291,4 @@ fn vaults(settings: &Settings) -> Vec<usize> {
             *known.entry(observed.url.host()).or_insert(next)
         })
         .collect()
-}
-
-/// A channel for the loop and those who wake it.
-pub(crate) fn events() -> (Sender<Event>, Receiver<Event>) {
-    channel()
 }

@@ -1,6 +1,7 @@
 //! `run FILE`: the daemon in the foreground, from its settings to its last breath.
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -13,7 +14,7 @@ use jiff::Timestamp;
 use log::{LevelFilter, error, info, warn};
 
 use crate::after_renewal::{Actor, Renewals};
-use crate::agent::{self, Agent};
+use crate::agent::Agent;
 use crate::fluentd::Forwarding;
 use crate::system::Supervisor;
 use crate::telemetry::Telemetry;
@@ -48,7 +49,7 @@ fn serve(file: &Path, folders: &Folders, origin: Origin, status_file: Option<Pat
             return Ok(WRONG);
         }
     };
-    let (sender, events) = agent::events();
+    let (sender, events) = channel();
     system::wake(sender.clone())?;
     let _lock = lock(file, folders, HANDOVER)?;
     let _forwarding = forward(&settings);

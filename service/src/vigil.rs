@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use log::{error, warn};
 
-use crate::agent::{Event, Wakeup};
-use crate::sync::Passed;
+use crate::sync::{Link, Passed};
 use crate::system::Supervisor;
 
 /// How often the handler's folder is looked for: an idle service wakes up rarely.
@@ -19,6 +18,23 @@ const GLANCE: Duration = Duration::from_secs(60);
 /// A certificate needs two tokens and two secrets at most, each with a deadline of half a minute, and the disk: a pass
 /// that finishes none for so long hangs.
 const LONGEST_STEP: Duration = Duration::from_secs(300);
+
+/// What the outside wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wakeup {
+    /// Look at everything now.
+    Poll,
+    /// End.
+    Stop,
+}
+
+/// What the loop waits for.
+pub(crate) enum Event {
+    Wakeup(Wakeup),
+    Finished(Box<(Passed, Link)>),
+    /// A pass broke off, by a defect or for want of a thread.
+    Lost,
+}
 
 /// Why the service ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

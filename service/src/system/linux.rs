@@ -19,8 +19,8 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpabl
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::agent::{Event, Wakeup};
 use crate::fluentd::Stream;
+use crate::vigil::{Event, Wakeup};
 
 pub(crate) use program::{Finished, run_within};
 pub(crate) use supervisor::Supervisor;

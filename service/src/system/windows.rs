@@ -15,8 +15,8 @@ use windows_sys::Win32::Foundation::{FALSE, TRUE};
 use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, CTRL_LOGOFF_EVENT, SetConsoleCtrlHandler};
 use windows_sys::core::BOOL;
 
-use crate::agent::{Event, Wakeup};
 use crate::fluentd::Stream;
+use crate::vigil::{Event, Wakeup};
 
 pub(crate) use scm::supervised;
 

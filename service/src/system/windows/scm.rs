@@ -16,7 +16,7 @@ use windows_sys::Win32::Foundation::ERROR_FAILED_SERVICE_CONTROLLER_CONNECT;
 
 use super::tell;
 use crate::FAILED;
-use crate::agent::Wakeup;
+use crate::vigil::Wakeup;
 
 /// The service, as the handler names it.
 const NAME: &str = "akvvm_service";
