@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use serde_json::Value;
+use tests::handler_story::package;
+use zip::ZipArchive;
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
@@ -111,11 +115,32 @@ fn every_dependency_of_the_service_has_its_reason() {
         .filter(|name| !ours.contains(name) && !name.is_empty())
         .collect();
     let document = document("dependencies.md");
-    let argued: BTreeSet<_> = document
+    let argued = argued(&document);
+    assert_eq!(argued, needed, "docs/dependencies.md on the left, cargo tree on the right");
+}
+
+/// The crates in the tables of dependencies.md; fails when one has no reason.
+fn argued(document: &str) -> BTreeSet<&str> {
+    document
         .lines()
         .filter_map(|row| row.strip_prefix("| `")?.split_once("` | "))
         .inspect(|(name, reason)| assert!(reason.trim_end_matches(['|', ' ']).len() > 10, "{name}: no reason"))
         .map(|(name, _)| name)
-        .collect();
-    assert_eq!(argued, needed, "docs/dependencies.md on the left, cargo tree on the right");
+        .collect()
+}
+
+#[test]
+fn the_bill_of_materials_in_the_package_is_complete() {
+    let package = File::open(package().unwrap()).unwrap();
+    let mut package = ZipArchive::new(package).unwrap();
+    let bill: Value = serde_json::from_reader(package.by_name("sbom.cdx.json").unwrap()).unwrap();
+    let components = bill["components"].as_array().unwrap();
+    let listed: BTreeSet<_> = components.iter().map(|part| part["name"].as_str().unwrap()).collect();
+    let document = document("dependencies.md");
+    let mut needed = argued(&document);
+    needed.extend(["common", "handler", "service"]);
+    assert_eq!(listed, needed, "sbom.cdx.json on the left, docs/dependencies.md on the right");
+    for part in components {
+        assert!(part["licenses"][0]["expression"].is_string(), "no licence: {part}");
+    }
 }

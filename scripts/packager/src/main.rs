@@ -19,12 +19,14 @@ use crate::release::{OperatingSystem, Publisher, Release, Version};
 
 /// What the guest agent runs, and what runs from then on.
 const BINARIES: [&str; 2] = ["akvvm_handler", "akvvm_service"];
+/// What the binaries are made of, beside them; the program `sbom` writes it.
+const BILL_OF_MATERIALS: &str = "sbom.cdx.json";
 
 /// Make the extension's package of the release binaries and the manifests.
 #[derive(Parser)]
 #[command(name = "packager", disable_version_flag = true)]
 struct Arguments {
-    /// Folder of the release binaries.
+    /// Folder of the release binaries and of sbom.cdx.json.
     #[arg(long, value_name = "DIR", default_value = "target/release")]
     binaries: PathBuf,
 
@@ -75,6 +77,8 @@ fn make_package(arguments: Arguments) -> Result<()> {
         glibc::check(&binary, &arguments.glibc).with_context(|| path.display().to_string())?;
         entries.push(Entry::program(name, binary));
     }
+    let path = arguments.binaries.join(BILL_OF_MATERIALS);
+    entries.push(Entry::document(BILL_OF_MATERIALS, read(&path)?));
     let path = arguments.manifests.join("HandlerManifest.json");
     let manifest = manifest::handler(&read(&path)?, &release, &BINARIES).with_context(|| path.display().to_string())?;
     entries.push(Entry::document("HandlerManifest.json", manifest));
