@@ -22,15 +22,20 @@ pub struct NameServer {
 }
 
 impl NameServer {
-    /// Becomes the only name server of this world. Names in its hosts file never come here.
-    pub fn start(_world: &World) -> Result<Self> {
+    /// Becomes the only name server of this world. Names in its hosts file never come here, all others lead to 127.0.0.1.
+    pub fn start(world: &World) -> Result<Self> {
+        Self::leading_to(world, Ipv4Addr::LOCALHOST)
+    }
+
+    /// The same, with names that lead to this address.
+    pub fn leading_to(_world: &World, everybody: Ipv4Addr) -> Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 53)).context("cannot listen for DNS")?;
         fs::write("/etc/resolv.conf", "nameserver 127.0.0.1\n").context("/etc/resolv.conf")?;
         let address = socket.local_addr()?;
         let questions = Arc::new(Mutex::new(Vec::new()));
         let serving = thread::spawn({
             let questions = questions.clone();
-            move || serve(&socket, &questions)
+            move || serve(&socket, &questions, everybody)
         });
         Ok(Self { address, questions, serving: Some(serving) })
     }
@@ -42,7 +47,7 @@ impl NameServer {
     }
 }
 
-fn serve(socket: &UdpSocket, questions: &Mutex<Vec<String>>) {
+fn serve(socket: &UdpSocket, questions: &Mutex<Vec<String>>, everybody: Ipv4Addr) {
     let mut buffer = [0; 512];
     while let Ok((length, client)) = socket.recv_from(&mut buffer) {
         let message = &buffer[..length];
@@ -53,7 +58,7 @@ fn serve(socket: &UdpSocket, questions: &Mutex<Vec<String>>) {
         let Some((name, end)) = question(message) else { continue };
         questions.lock().unwrap_or_else(PoisonError::into_inner).push(name);
         // A client that does not wait for the answer is no reason to end.
-        let _ = socket.send_to(&answer(message, end), client);
+        let _ = socket.send_to(&answer(message, end, everybody), client);
     }
 }
 
@@ -72,8 +77,8 @@ fn question(message: &[u8]) -> Option<(String, usize)> {
     }
 }
 
-/// 127.0.0.1 for an IPv4 address, nothing for anything else.
-fn answer(message: &[u8], end: usize) -> Vec<u8> {
+/// The address of everybody for an IPv4 address, nothing for anything else.
+fn answer(message: &[u8], end: usize, everybody: Ipv4Addr) -> Vec<u8> {
     let known = message[end - 4..end - 2] == TYPE_A;
     let mut answer = message[..2].to_vec();
     // A response, recursion available, no error; one question, one answer or none.
@@ -82,7 +87,7 @@ fn answer(message: &[u8], end: usize) -> Vec<u8> {
     if known {
         // The name of the question, its type and class, a minute to live, four bytes of address.
         answer.extend([0xc0, 0x0c, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
-        answer.extend(Ipv4Addr::LOCALHOST.octets());
+        answer.extend(everybody.octets());
     }
     answer
 }

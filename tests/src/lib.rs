@@ -55,6 +55,7 @@ pub mod settings;
 mod state;
 pub mod story;
 pub mod systemd;
+pub mod thief;
 pub mod tls;
 mod tls_proxy;
 pub mod vault;

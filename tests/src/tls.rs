@@ -87,36 +87,39 @@ impl TlsServer {
 
     /// Reads the client's first message, asks `choose` (with the server name in it) how to go on, and shakes hands.
     /// `None` when the handshake stalled until the client went away.
-    pub(crate) fn accept(
-        &self,
-        mut socket: TcpStream,
-        choose: impl FnOnce(&str) -> Tls,
-    ) -> io::Result<Option<TlsChannel>> {
-        let mut acceptor = Acceptor::default();
-        let accepted = loop {
-            if acceptor.read_tls(&mut socket)? == 0 {
-                return Ok(None);
-            }
-            match acceptor.accept() {
-                Ok(Some(accepted)) => break accepted,
-                Ok(None) => {}
-                Err((error, mut alert)) => {
-                    alert.write_all(&mut socket)?;
-                    return Err(io::Error::other(error));
-                }
-            }
-        };
-        let tls = choose(accepted.client_hello().server_name().unwrap_or_default());
-        let Some(configuration) = self.configurations.get(&tls) else {
-            io::copy(&mut socket, &mut io::sink())?;
+    pub(crate) fn accept(&self, socket: TcpStream, choose: impl FnOnce(&str) -> Tls) -> io::Result<Option<TlsChannel>> {
+        accept(socket, |name| self.configurations.get(&choose(name)).cloned())
+    }
+}
+
+/// The same with a configuration of one's own; without one the handshake stalls.
+pub(crate) fn accept(
+    mut socket: TcpStream,
+    choose: impl FnOnce(&str) -> Option<Arc<ServerConfig>>,
+) -> io::Result<Option<TlsChannel>> {
+    let mut acceptor = Acceptor::default();
+    let accepted = loop {
+        if acceptor.read_tls(&mut socket)? == 0 {
             return Ok(None);
-        };
-        match accepted.into_connection(configuration.clone()) {
-            Ok(connection) => Ok(Some(TlsChannel(StreamOwned::new(connection, socket)))),
+        }
+        match acceptor.accept() {
+            Ok(Some(accepted)) => break accepted,
+            Ok(None) => {}
             Err((error, mut alert)) => {
                 alert.write_all(&mut socket)?;
-                Err(io::Error::other(error))
+                return Err(io::Error::other(error));
             }
+        }
+    };
+    let Some(configuration) = choose(accepted.client_hello().server_name().unwrap_or_default()) else {
+        io::copy(&mut socket, &mut io::sink())?;
+        return Ok(None);
+    };
+    match accepted.into_connection(configuration) {
+        Ok(connection) => Ok(Some(TlsChannel(StreamOwned::new(connection, socket)))),
+        Err((error, mut alert)) => {
+            alert.write_all(&mut socket)?;
+            Err(io::Error::other(error))
         }
     }
 }
@@ -130,7 +133,8 @@ fn server_request() -> Request {
     request
 }
 
-fn configuration(tls: Tls, issued: &Issued) -> Result<ServerConfig> {
+/// A server that shows this certificate.
+pub(crate) fn configuration(tls: Tls, issued: &Issued) -> Result<ServerConfig> {
     let mut chain = vec![CertificateDer::from(issued.leaf.to_der()?)];
     for intermediate in &issued.intermediates {
         chain.push(CertificateDer::from(intermediate.to_der()?));

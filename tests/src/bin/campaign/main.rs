@@ -14,6 +14,7 @@ mod scenario;
 #[path = "../../../../service/src/schedule.rs"]
 mod schedule;
 mod soak;
+mod token_theft;
 
 use std::process::ExitCode;
 use std::thread;
@@ -53,6 +54,11 @@ const CAMPAIGNS: &[(&str, &str, Run)] = &[
         "fleet",
         "ten thousand schedules before one vault, on a simulated clock: every machine gets its certificates",
         fleet::run,
+    ),
+    (
+        "token-theft",
+        "hostile addresses, redirects, challenges, and names that all lead to a thief: no byte of a token reaches him",
+        token_theft::run,
     ),
 ];
 
