@@ -1,6 +1,6 @@
 //! The chain of a leaf, out of a heap of certificates in any order: who certified whom is decided by signatures. Names
-//! say whom to ask, and key identifiers in what order. Whether a client would trust the chain (dates, purposes, roots)
-//! is not asked here.
+//! say whom to ask, and key identifiers in what order. Whether a client would trust the chain now (purposes, roots, today's
+//! date) is not asked here.
 
 use std::cmp::{Ordering, Reverse};
 
@@ -15,6 +15,8 @@ use super::display;
 const MAX_CHECKS: u32 = 100;
 /// Bits of an RSA key that a signature is checked with.
 const MAX_RSA_BITS: u32 = 16_384;
+/// A certificate is renewed before its last day: an intermediate that ends within it is as good, in seconds.
+const DAY: i64 = 86_400;
 /// Certificates that one warning names.
 const MAX_NAMED: usize = 3;
 
@@ -61,7 +63,24 @@ impl Sorted {
                 if more > 0 { format!("; and {more} more") } else { String::new() },
             ));
         }
+        warnings.extend(self.outlived());
         warnings
+    }
+
+    /// That an intermediate ends before the leaf, which clients refuse from then on. Said from the beginning, as a
+    /// certificate in use is not read again.
+    fn outlived(&self) -> Option<String> {
+        let (leaf, issuers) = self.chain.split_first()?;
+        let intermediates = &issuers[..issuers.len() - usize::from(self.ends_in_root && !issuers.is_empty())];
+        let first = intermediates.iter().min_by_key(|one| seconds(one.not_after()))?;
+        let (ends, needed) = (seconds(first.not_after())?, seconds(leaf.not_after())?);
+        (ends + DAY < needed).then(|| {
+            let ends = super::timestamp(first.not_after()).map(common::status::seconds).unwrap_or_default();
+            format!(
+                "{}, which its chain needs, expires {ends}, before the certificate does: renew it by then",
+                display::name(first.subject_name()),
+            )
+        })
     }
 }
 

@@ -32,6 +32,21 @@ fn a_self_signed_leaf_is_a_whole_chain() {
 }
 
 #[test]
+fn an_intermediate_that_ends_before_the_leaf_is_said_and_a_root_is_not() {
+    let root = Request::new("Root").validity(-10, 20).self_signed();
+    let early = Request::new("Early").validity(-5, 30).issued_by(&root);
+    let leaf = Request::new("leaf").issued_by(&early);
+    for heap in [vec![&leaf, &early, &root], vec![&leaf, &early]] {
+        let (names, warnings) = sorted(&leaf.key, &heap);
+        assert_eq!(names[..2], ["leaf", "Early"]);
+        let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+        assert!(warning.starts_with("CN=Early, which its chain needs, expires 20"), "{warning}");
+    }
+    let leaf = Request::new("leaf").validity(-1, 30).issued_by(&early);
+    assert_eq!(quiet(&leaf.key, &[&leaf, &early, &root]), ["leaf", "Early", "Root"]);
+}
+
+#[test]
 fn thirty_certificates_are_sorted_from_any_order() {
     let mut chain = vec![Request::new("0").self_signed()];
     for name in 1..30 {
