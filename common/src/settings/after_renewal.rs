@@ -72,7 +72,7 @@ const LONGEST_SPLAY: u32 = 24 * 3600;
 impl AfterRenewal {
     /// Reads the setting; `None` when something of it is wrong.
     pub(super) fn parse(node: &Node<'_>, findings: &mut Findings) -> Option<Self> {
-        if node.entries().is_none() {
+        if !node.is_object() {
             let form = "{\"reload\": [\"nginx.service\"]}";
             findings.error(node.path(), format!("must be an object such as {form}, not {}", node.kind()));
             return None;
@@ -121,7 +121,7 @@ fn names<T>(
 ) -> Option<Vec<T>> {
     let Some(list) = node.child(key) else { return Some(Vec::new()) };
     let items = list.list(findings)?;
-    items.iter().map(|item| item.parsed(findings, |text| parse(text.to_owned()))).collect()
+    items.map(|item| item.parsed(findings, |text| parse(text.to_owned()))).collect()
 }
 
 impl Action {
@@ -208,7 +208,7 @@ impl TryFrom<String> for HookName {
 impl Verify {
     fn parse(node: &Node<'_>, findings: &mut Findings) -> Option<Self> {
         let form = "write {\"connect\": \"127.0.0.1:443\", \"serverName\": \"www.contoso.com\"}";
-        if node.entries().is_none() {
+        if !node.is_object() {
             findings.error(node.path(), format!("must be an object, not {}: {form}", node.kind()));
             return None;
         }
@@ -288,8 +288,9 @@ mod tests {
     use super::*;
 
     fn parse(setting: &Value) -> Result<AfterRenewal, Vec<String>> {
+        let (value, _) = crate::settings::json::read(&setting.to_string()).unwrap();
         let mut findings = Findings::default();
-        let parsed = AfterRenewal::parse(&Node::new("afterRenewal", setting).unwrap(), &mut findings);
+        let parsed = AfterRenewal::parse(&Node::new("afterRenewal", &value).unwrap(), &mut findings);
         let errors = || findings.errors.iter().map(ToString::to_string).collect();
         parsed.ok_or_else(errors)
     }

@@ -173,8 +173,9 @@ mod tests {
     use serde_json::{Value, json};
 
     fn parsed(section: &Value) -> (Option<Collector>, Vec<String>) {
+        let (section, _) = crate::settings::json::read(&section.to_string()).unwrap();
         let mut findings = Findings::default();
-        let collector = parse(&Node::new("loggingSettings", section).unwrap(), &mut findings);
+        let collector = parse(&Node::new("loggingSettings", &section).unwrap(), &mut findings);
         assert_eq!(findings.errors, []);
         (collector, findings.warnings.iter().map(ToString::to_string).collect())
     }

@@ -1,8 +1,6 @@
 //! From the bytes of a settings file to the public settings: byte order mark, text in text, the agent's wrapper.
 
-use serde_json::Value;
-
-use super::json;
+use super::json::{self, Value};
 use super::reader::Findings;
 use super::slip;
 
@@ -69,9 +67,9 @@ fn unwrapped(mut value: Value, findings: &mut Findings) -> Option<Value> {
                     return None;
                 }
             },
-            Value::Object(mut entries) => {
-                if let Some(list) = entries.get_mut("runtimeSettings").filter(|value| !value.is_null()) {
-                    let Some(handler) = list.get_mut(0).filter(|handler| handler.is_object()) else {
+            mut object @ Value::Object(_) => {
+                if let Some(list) = object.get_mut("runtimeSettings").filter(|value| !value.is_null()) {
+                    let Some(handler) = list.items_mut().first_mut().filter(|handler| handler.is_object()) else {
                         findings.error(
                             "runtimeSettings",
                             "must hold [{\"handlerSettings\": {\"publicSettings\": {…}}}], as the guest agent writes it; \
@@ -90,13 +88,13 @@ fn unwrapped(mut value: Value, findings: &mut Findings) -> Option<Value> {
                             return None;
                         }
                     }
-                } else if let Some(public) = entries.get_mut("publicSettings").filter(|value| !value.is_null()) {
+                } else if let Some(public) = object.get_mut("publicSettings").filter(|value| !value.is_null()) {
                     public.take()
-                } else if let Some(inner) = entries.get_mut("settings").filter(|value| !value.is_null()) {
+                } else if let Some(inner) = object.get_mut("settings").filter(|value| !value.is_null()) {
                     findings.warning("settings", "is not needed: write what it holds one level up");
                     inner.take()
                 } else {
-                    return Some(Value::Object(entries));
+                    return Some(object);
                 }
             }
             other => return Some(other),
@@ -111,13 +109,17 @@ fn decode_inner_text(public: &mut Value, findings: &mut Findings) {
             decode(value, section, findings);
         }
     }
-    for path in ["secretsManagementSettings.observedCertificates", "observedCertificates"] {
-        let pointer = format!("/{}", path.replace('.', "/"));
-        let Some(list) = public.pointer_mut(&pointer) else { continue };
-        decode(list, path, findings);
-        for (index, item) in list.as_array_mut().into_iter().flatten().enumerate() {
-            decode(item, &format!("{path}[{index}]"), findings);
-        }
+    if let Some(section) = public.get_mut("secretsManagementSettings") {
+        decode_certificates(section, "secretsManagementSettings.observedCertificates", findings);
+    }
+    decode_certificates(public, "observedCertificates", findings);
+}
+
+fn decode_certificates(home: &mut Value, path: &str, findings: &mut Findings) {
+    let Some(list) = home.get_mut("observedCertificates") else { return };
+    decode(list, path, findings);
+    for (index, item) in list.items_mut().iter_mut().enumerate() {
+        decode(item, &format!("{path}[{index}]"), findings);
     }
 }
 

@@ -222,7 +222,7 @@ pub(super) fn parse(root: &Root<'_>, arc: Option<&str>, findings: &mut Findings)
 
 /// `authenticationOverride` of a certificate: another identity at the same endpoint.
 pub(super) fn parse_override(node: &Node<'_>, general: Option<&Identity>, findings: &mut Findings) -> Option<Identity> {
-    if node.entries().is_none() {
+    if !node.is_object() {
         findings
             .error(node.path(), format!("must be an object such as {{\"msiClientId\": \"…\"}}, not {}", node.kind()));
         return None;

@@ -1,5 +1,6 @@
 //! Which setting belongs where, and where else people put it.
 
+use super::json::Value;
 use super::reader::{Findings, Node};
 
 /// A section of the public settings.
@@ -69,7 +70,7 @@ pub(super) struct Root<'a> {
 
 impl<'a> Root<'a> {
     /// Finds the sections and warns about what is in none of them.
-    pub(super) fn of(public: &'a serde_json::Value, findings: &mut Findings) -> Option<Self> {
+    pub(super) fn of(public: &'a Value, findings: &mut Findings) -> Option<Self> {
         let root = Node::new("", public)?;
         let mut sections = Vec::new();
         for section in Section::ALL {
@@ -85,7 +86,7 @@ impl<'a> Root<'a> {
                     format!("belongs one level up, beside {}", Section::SecretsManagement.name()),
                 );
             }
-            if node.entries().is_none() && section != Section::Logging {
+            if !node.is_object() && section != Section::Logging {
                 findings.error(node.path(), format!("must be an object ({{…}}), not {}", node.kind()));
                 continue;
             }

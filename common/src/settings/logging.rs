@@ -17,7 +17,7 @@ pub struct Logging {
 }
 
 pub(super) fn parse(section: &Node<'_>, findings: &mut Findings) -> Logging {
-    if section.entries().is_none() {
+    if !section.is_object() {
         let advice = "logs go to the local log files only";
         findings.warning(section.path(), format!("must be an object, not {}: {advice}", section.kind()));
     }

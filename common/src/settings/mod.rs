@@ -189,12 +189,7 @@ impl Settings {
         }
     }
 
-    fn from_public(
-        public: &serde_json::Value,
-        clouds: &Clouds,
-        arc: Option<&str>,
-        findings: &mut Findings,
-    ) -> Option<Self> {
+    fn from_public(public: &json::Value, clouds: &Clouds, arc: Option<&str>, findings: &mut Findings) -> Option<Self> {
         let root = keys::Root::of(public, findings)?;
         let polling_interval = interval(root.get(Section::SecretsManagement, "pollingIntervalInS", findings), findings);
         let require_initial_sync = root
@@ -259,10 +254,12 @@ fn observed_certificates(
     findings: &mut Findings,
 ) -> Vec<ObservedCertificate> {
     let Some(items) = list.list(findings) else { return Vec::new() };
-    if items.is_empty() {
+    let mut items = items.peekable();
+    if items.peek().is_none() {
         findings.warning(list.path(), "is empty: nothing will be installed");
     }
-    let mut list = Certificates { kept: Vec::with_capacity(items.len()), ..Certificates::default() };
+    let mut list =
+        Certificates { kept: Vec::with_capacity(items.size_hint().1.unwrap_or(0)), ..Certificates::default() };
     for item in items {
         if let Some(certificate) = observed_certificate(&item, usual, clouds, findings) {
             list.add(item.path(), certificate, findings);
@@ -279,7 +276,7 @@ fn observed_certificate(
 ) -> Option<ObservedCertificate> {
     let url_node = if item.text().is_some() {
         item.clone()
-    } else if item.entries().is_some() {
+    } else if item.is_object() {
         item.warn_about_unknown(keys::CERTIFICATE, findings);
         let Some(url) = item.child("url") else {
             findings.error(

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use serde_json::{Map, Value};
-
+use super::json::Value;
 use crate::text::excerpt;
 
 /// Something to say about one place of a document.
@@ -61,8 +60,8 @@ impl<'a> Node<'a> {
         self.value.get(key).and_then(|value| Self::new(path(), value))
     }
 
-    pub(super) fn entries(&self) -> Option<&'a Map<String, Value>> {
-        self.value.as_object()
+    pub(super) fn is_object(&self) -> bool {
+        self.value.is_object()
     }
 
     pub(super) fn text(&self) -> Option<&'a str> {
@@ -157,26 +156,23 @@ impl<'a> Node<'a> {
     }
 
     /// The items of a list, each with its index in the path.
-    pub(super) fn list(&self, findings: &mut Findings) -> Option<Vec<Self>> {
-        let Some(items) = self.value.as_array() else {
+    pub(super) fn list<'s>(&'s self, findings: &mut Findings) -> Option<impl Iterator<Item = Self> + use<'a, 's>> {
+        let Value::Array(items) = self.value else {
             findings.error(&self.path, format!("must be a list ([…]), not {}", self.kind()));
             return None;
         };
-        let mut nodes = Vec::with_capacity(items.len());
-        for (index, value) in items.iter().enumerate() {
-            let path = format!("{}[{index}]", self.path);
-            match Self::new(path.clone(), value) {
-                Some(node) => nodes.push(node),
-                None => findings.error(&path, "is null: remove it or write the missing value"),
-            }
+        let path = |index| format!("{}[{index}]", self.path);
+        for (index, _) in items.iter().enumerate().filter(|(_, item)| item.is_null()) {
+            findings.error(&path(index), "is null: remove it or write the missing value");
         }
-        Some(nodes)
+        Some(items.iter().enumerate().filter_map(move |(index, item)| Self::new(path(index), item)))
     }
 
     /// Warns about every key that is not in `known`, with the nearest known one.
     pub(super) fn warn_about_unknown(&self, known: &[&str], findings: &mut Findings) {
-        for key in self.entries().into_iter().flat_map(Map::keys) {
-            if known.contains(&key.as_str()) {
+        let Value::Object(entries) = self.value else { return };
+        for (key, _) in entries {
+            if known.contains(&&**key) {
                 continue;
             }
             let nearest = known

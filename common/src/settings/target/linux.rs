@@ -217,7 +217,7 @@ impl Target {
 
 /// The readers of an item; those that are wrong are left out, and said.
 fn acls(list: &Node<'_>, defaults: &Defaults, findings: &mut Findings) -> Option<Vec<Acl>> {
-    let acls: Vec<_> = list.list(findings)?.iter().filter_map(|entry| readers(entry, findings)).flatten().collect();
+    let acls: Vec<_> = list.list(findings)?.filter_map(|entry| readers(&entry, findings)).flatten().collect();
     if !acls.is_empty() && !defaults.acl_enabled {
         findings.warning(list.path(), "is ignored because aclEnabled is false");
         return Some(Vec::new());

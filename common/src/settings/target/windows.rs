@@ -134,7 +134,7 @@ impl Target {
             None => defaults.key_storage,
         };
         let accounts = match item.child("accounts") {
-            Some(list) => list.list(findings)?.iter().filter_map(|node| node.parsed(findings, account)).collect(),
+            Some(list) => list.list(findings)?.filter_map(|node| node.parsed(findings, account)).collect(),
             None => Vec::new(),
         };
         Some(Self {

@@ -26,7 +26,7 @@ impl fmt::Display for Acl {
 /// `{"user": …}`, `{"group": …}` or both in one entry.
 pub(super) fn readers(entry: &Node<'_>, findings: &mut Findings) -> Option<Vec<Acl>> {
     let form = "write {\"user\": \"NAME\"}, {\"group\": \"NAME\"} or both";
-    if entry.entries().is_none() {
+    if !entry.is_object() {
         findings.error(entry.path(), format!("must be an object, not {}: {form}", entry.kind()));
         return None;
     }
