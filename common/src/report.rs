@@ -1,6 +1,7 @@
 //! What is known of each observed certificate after a pass.
 
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -66,8 +67,8 @@ pub struct Problem {
 pub struct Report {
     /// How it stands.
     pub state: State,
-    /// What a person should look at although it is installed.
-    pub warnings: Vec<String>,
+    /// What a person should look at although it is installed. Thousands of certificates may have the same.
+    pub warnings: Arc<[String]>,
 }
 
 /// How a certificate stands.
@@ -89,12 +90,12 @@ pub enum State {
         /// Since when, as far as this process knows.
         since: Timestamp,
         /// Why.
-        problem: Problem,
+        problem: Box<Problem>,
     },
     /// Nothing is in place.
     Missing {
         /// Why.
-        problem: Problem,
+        problem: Box<Problem>,
     },
 }
 

@@ -297,12 +297,12 @@ mod tests {
         let at = |days: i64| Timestamp::from_second(days * 86_400).unwrap();
         let installed =
             Installed { version, thumbprint: Thumbprint([0xab; 20]), not_before: at(-10), not_after: at(80) };
-        Report { state: State::Current { installed, changed: true }, warnings: Vec::new() }
+        Report { state: State::Current { installed, changed: true }, warnings: [].into() }
     }
 
     fn missing(message: &str) -> Report {
-        let problem = Problem { code: 31, message: message.to_owned(), next_try: Some(NOW) };
-        Report { state: State::Missing { problem }, warnings: Vec::new() }
+        let problem = Box::new(Problem { code: 31, message: message.to_owned(), next_try: Some(NOW) });
+        Report { state: State::Missing { problem }, warnings: [].into() }
     }
 
     fn overview(phase: Phase, reports: &[Report]) -> Value {

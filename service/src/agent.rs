@@ -48,7 +48,7 @@ pub(crate) struct Agent {
 
 /// A report for each observed certificate, before anything is known.
 pub(crate) fn untried(settings: &Settings) -> Vec<Report> {
-    vec![Report { state: State::Waiting, warnings: Vec::new() }; settings.certificates.len()]
+    vec![Report { state: State::Waiting, warnings: [].into() }; settings.certificates.len()]
 }
 
 impl Agent {

@@ -114,7 +114,7 @@ fn print(
             None => ("-", "-".to_owned()),
         };
         writeln!(out, "{:width$}  {version:32}  {expires:20}  {}", observed.link_name(), result(observed, report))?;
-        for warning in &report.warnings {
+        for warning in &*report.warnings {
             writeln!(out, "{:width$}  warning: {warning}", "")?;
         }
     }
@@ -150,7 +150,7 @@ fn to_json(certificates: &[ObservedCertificate], reports: &[Report], identity: O
                 "expires": installed.map(|installed| status::seconds(installed.not_after)),
                 "changed": matches!(report.state, State::Current { changed: true, .. }),
                 "error": report.problem().map(|problem| json!({"code": problem.code, "message": problem.message})),
-                "warnings": report.warnings,
+                "warnings": &*report.warnings,
             })
         })
         .collect();

@@ -33,9 +33,9 @@ mod tests {
             "https://contoso.vault.azure.net/secrets/a", "https://contoso.vault.azure.net/secrets/b"]}}"#;
         let settings = Settings::parse(settings, &Clouds::built_in()).unwrap();
         let now = date(2026, 11, 26).at(22, 30, 0, 0).to_zoned(TimeZone::UTC).unwrap();
-        let waiting = Report { state: State::Waiting, warnings: Vec::new() };
-        let problem = Problem { code: 30, message: "no".to_owned(), next_try: None };
-        let missing = Report { state: State::Missing { problem }, warnings: Vec::new() };
+        let waiting = Report { state: State::Waiting, warnings: [].into() };
+        let problem = Box::new(Problem { code: 30, message: "no".to_owned(), next_try: None });
+        let missing = Report { state: State::Missing { problem }, warnings: [].into() };
         let line =
             |reports: [&Report; 2], next: &Zoned| line(&settings.certificates, &reports.map(Clone::clone), next, &now);
         let (soon, tomorrow) = (&now + 5.minutes(), &now + 2.hours());

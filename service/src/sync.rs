@@ -100,7 +100,7 @@ impl Link {
                 anchors: roots.as_ref().map(Roots::anchors),
                 store: Store::open(&settings.certificates),
                 used: Mutex::default(),
-                results: Mutex::new(Results { reports, verdicts: Vec::with_capacity(due.len()) }),
+                results: Mutex::new(Results { reports, verdicts: Vec::with_capacity(due.len()), warnings: [].into() }),
                 watch,
             };
             pass.work(&queue::lanes(settings, due, connections), connections);
@@ -134,6 +134,8 @@ struct Pass<'a> {
 struct Results {
     reports: Vec<Report>,
     verdicts: Vec<(usize, Verdict)>,
+    /// Those of the last report, which the next one shares if they are the same.
+    warnings: Arc<[String]>,
 }
 
 /// A version that is to be put in use.
@@ -337,8 +339,12 @@ impl Pass<'_> {
         let remaining = result.as_ref().is_err().then(|| self.remaining(observed)).flatten();
         let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
         let before = &results.reports[index];
-        let (report, retry) = outcome::report(&observed.url, before, result, remaining);
+        let (mut report, retry) = outcome::report(&observed.url, before, result, remaining);
+        if report.warnings == results.warnings {
+            report.warnings = Arc::clone(&results.warnings);
+        }
         let verdict = Verdict { asked, installed: report.installed().is_some(), retry };
+        results.warnings = Arc::clone(&report.warnings);
         results.reports[index] = report;
         results.verdicts.push((index, verdict));
         self.watch.done.fetch_add(1, Ordering::Relaxed);
@@ -365,7 +371,7 @@ impl Pass<'_> {
     fn result(self) -> Passed {
         let mut used = self.used.into_inner().unwrap_or_else(PoisonError::into_inner);
         used.sort();
-        let Results { reports, verdicts } = self.results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Results { reports, verdicts, .. } = self.results.into_inner().unwrap_or_else(PoisonError::into_inner);
         Passed { reports, verdicts, identity: (!used.is_empty()).then(|| used.join(", ")) }
     }
 }

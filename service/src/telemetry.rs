@@ -145,8 +145,8 @@ mod tests {
     use common::report::{Problem, State};
 
     fn missing(code: i32) -> Report {
-        let problem = Problem { code, message: "contoso.web: no role".to_owned(), next_try: None };
-        Report { state: State::Missing { problem }, warnings: Vec::new() }
+        let problem = Box::new(Problem { code, message: "contoso.web: no role".to_owned(), next_try: None });
+        Report { state: State::Missing { problem }, warnings: [].into() }
     }
 
     fn messages(folder: &Path) -> Vec<String> {

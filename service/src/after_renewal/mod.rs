@@ -227,7 +227,8 @@ impl Renewals {
         for followed in &self.certificates {
             let warnings = self.warnings(followed);
             if !warnings.is_empty() {
-                annotated.to_mut()[followed.index].warnings.extend(warnings);
+                let said = &mut annotated.to_mut()[followed.index].warnings;
+                *said = said.iter().cloned().chain(warnings).collect();
             }
         }
         annotated

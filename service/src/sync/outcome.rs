@@ -31,12 +31,12 @@ pub(super) fn report(
             if before.problem().is_some() {
                 info!("{url}: is up to date again, version {}", installed.version);
             }
-            (Report { state: State::Current { installed, changed }, warnings }, None)
+            (Report { state: State::Current { installed, changed }, warnings: warnings.into() }, None)
         }
         Err(error) => {
-            let problem = Problem { code: error.code(), message: error.to_string(), next_try: None };
+            let problem = Box::new(Problem { code: error.code(), message: error.to_string(), next_try: None });
             log_once(before.problem(), &problem, &error);
-            let mut warnings = before.warnings.clone();
+            let mut warnings = before.warnings.to_vec();
             let state = match remaining {
                 Some(Placed { installed, warnings: found, .. }) => {
                     for warning in found.into_iter().filter(|warning| !before.warnings.contains(warning)) {
@@ -47,7 +47,7 @@ pub(super) fn report(
                 }
                 None => State::Missing { problem },
             };
-            (Report { state, warnings }, Some(error.retry()))
+            (Report { state, warnings: warnings.into() }, Some(error.retry()))
         }
     }
 }

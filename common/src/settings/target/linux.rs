@@ -33,7 +33,7 @@ pub struct Target {
     /// Who may read the file beside root.
     pub acls: Vec<Acl>,
     /// Whom the file belongs to, when it is not root's alone.
-    pub ownership: Option<Ownership>,
+    pub ownership: Option<Arc<Ownership>>,
     /// `certificateFiles`; without one, combined, and both where links of release 4.x stand.
     pub layout: Option<Layout>,
     /// How many versions stay on the disk; without a number, all.
@@ -131,7 +131,7 @@ impl Target {
             "link": self.link.as_ref().map(LinkName::as_str),
             "acls": acls,
         });
-        if let Some(Ownership { owner, group, mode }) = &self.ownership {
+        if let Some(Ownership { owner, group, mode }) = self.ownership.as_deref() {
             shown["owner"] = json!(owner);
             shown["group"] = json!(group);
             shown["mode"] = json!(format!("{:04o}", mode.bits()));
@@ -186,7 +186,7 @@ impl Target {
             folder: folder?,
             link: link?,
             acls: acls?,
-            ownership: ownership?,
+            ownership: ownership?.map(Arc::new),
             layout: layout?,
             keep_versions: keep_versions?,
         };

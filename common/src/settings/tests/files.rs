@@ -8,7 +8,7 @@ fn reads_owner_group_and_mode() {
         let settings = parse(&observing(&format!(r#"[{{"url": "{WEB}", {members}}}]"#))).unwrap();
         assert_eq!(settings.warnings, []);
         let ownership = settings.certificates[0].target.ownership.clone().unwrap();
-        (ownership.owner, ownership.group, ownership.mode.bits())
+        (ownership.owner.clone(), ownership.group.clone(), ownership.mode.bits())
     };
     let postgres = || Some("postgres".to_owned());
     assert_eq!(read(r#""owner": "postgres""#), (postgres(), None, 0o600));

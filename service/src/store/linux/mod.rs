@@ -72,7 +72,7 @@ struct Files {
     /// Of all these entries.
     acls: Vec<Acl>,
     /// The same in all these entries.
-    ownership: Option<Ownership>,
+    ownership: Option<Arc<Ownership>>,
     /// Held while the permissions are read and changed.
     changing: Mutex<()>,
     /// The change of the folder that gave the last of them its name; 0 when that was before this pass.

@@ -22,7 +22,7 @@ impl Readers {
     pub(super) fn find(files: &Files, names: &Names, folder: &Folder, remembered: impl Fn() -> Rights) -> Self {
         let (mut grants, mut warnings) = (Grants::new(), Vec::new());
         let find = |wanted: &settings::Ownership| ownership(wanted, names, folder, &remembered, &mut warnings);
-        let ownership = files.ownership.as_ref().map(find);
+        let ownership = files.ownership.as_deref().map(find);
         for account in &files.acls {
             let (Acl::User(name) | Acl::Group(name)) = account;
             match names.answer(account) {
