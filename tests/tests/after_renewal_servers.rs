@@ -192,7 +192,7 @@ fn a_hundred_renewals_reach_nginx_haproxy_and_postgresql_and_no_handshake_fails(
 fn a_restart_waits_for_its_turn_and_a_unit_that_is_missing_or_stands_still_is_told_apart() {
     let mut extension = Extension::begin().unwrap();
     extension.story.put("web").unwrap();
-    let after_renewal = json!({"restart": ["app.service", "still.service"], "reload": ["missing.service", "app.service"],
+    let after_renewal = json!({"restart": ["app.service", "still.service", "broken.service"], "reload": ["missing.service", "app.service"],
         "splayInS": 3});
     let settings = observing(&[observed("web", STORE, &json!({ "afterRenewal": after_renewal }))]);
     let systemd = Systemd::boot(extension.story.world()).unwrap();
@@ -200,8 +200,15 @@ fn a_restart_waits_for_its_turn_and_a_unit_that_is_missing_or_stands_still_is_to
     for unit in ["app", "still"] {
         write(&format!("/etc/systemd/system/{unit}.service"), "[Service]\nExecStart=/bin/sleep infinity\n");
     }
+    write(
+        "/etc/systemd/system/broken.service",
+        "[Service]\nExecStart=/bin/sh -c '[ -e /run/mended ] && sleep infinity'\n",
+    );
     systemd.run("systemctl", &["daemon-reload"]).unwrap();
-    systemd.run("systemctl", &["start", "app"]).unwrap();
+    systemd.run("systemctl", &["start", "app", "broken"]).unwrap();
+    let broken = || systemd.property("broken", "ActiveState").unwrap();
+    wait_for(PATIENCE, "a unit that failed", || (broken() == "failed").then_some(())).unwrap();
+    systemd.run("touch", &["/run/mended"]).unwrap();
     extension.deploy_and_wait(&settings).unwrap();
     let process = || systemd.property("app", "MainPID").unwrap();
     let before = process();
@@ -218,6 +225,7 @@ fn a_restart_waits_for_its_turn_and_a_unit_that_is_missing_or_stands_still_is_to
     assert!(message.contains("app.service: the unit cannot be reloaded: name it under restart"), "{message}");
     assert!(!message.contains("still"), "it reads the new one when it starts: {message}");
     assert_eq!(systemd.property("still", "ActiveState").unwrap(), "inactive");
+    wait_for(PATIENCE, "a unit that failed runs again", || (broken() == "active").then_some(())).unwrap();
 
     extension.agent.uninstall().unwrap();
     for unit in ["akvvm_after_renewal.path", "akvvm_after_renewal.service"] {

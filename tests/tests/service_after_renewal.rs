@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -242,6 +245,45 @@ fn without_systemd_units_are_not_reached_and_the_status_says_what_to_do() {
     story.put("web").unwrap();
     service.poll().unwrap();
     tells(&service, "contoso.web", "reload nginx.service: systemd does not run this machine: name a hook", true);
+}
+
+#[test]
+fn a_server_that_shows_another_certificate_with_the_same_look_at_it_is_right() {
+    let story = begin();
+    story.put("web").unwrap();
+    story.put("mail").unwrap();
+    let verify = json!({"verify": {"connect": "127.0.0.1:8443", "serverName": "web.contoso.com"}});
+    let service = installed(&story, &settings(&story, &["web", "mail"], &verify));
+    let _server = Server::start(&story);
+    story.put("mail").unwrap();
+    service.poll().unwrap();
+    service.wait_for_log(SOON, "all that follows from its renewal is done", 1).unwrap();
+    story.put("web").unwrap();
+    service.poll().unwrap();
+    tells(&service, "contoso.web", "still serves version", true);
+}
+
+#[test]
+fn a_server_that_sends_a_byte_now_and_then_is_given_up() {
+    let story = begin();
+    story.put("web").unwrap();
+    let verify = json!({"verify": {"connect": "127.0.0.1:8443", "serverName": "web.contoso.com"}});
+    let service = installed(&story, &settings(&story, &["web"], &verify));
+    let listener = TcpListener::bind("127.0.0.1:8443").unwrap();
+    // The beginning of a handshake record of the greatest length, and a byte of it each second.
+    thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            thread::spawn(move || {
+                let _ = stream.write_all(&[22, 3, 3, 0x40, 0]);
+                while stream.write_all(&[0]).is_ok() {
+                    thread::sleep(Duration::from_secs(1));
+                }
+            });
+        }
+    });
+    story.put("web").unwrap();
+    service.poll().unwrap();
+    tells(&service, "contoso.web", "the handshake takes longer than 5 s", true);
 }
 
 /// `openssl s_server`, which reads its certificate once.

@@ -62,6 +62,6 @@ fn perform(task: &Task) -> Result<(), Failure> {
         Action::Hook(name) => programs::run_hook(name, &task.moves),
         Action::Reload(unit) => programs::reload(unit),
         Action::Restart(unit) => programs::restart(unit),
-        Action::Verify(server) => verify::verify(server, &task.moves),
+        Action::Verify(server) => verify::verify(server, &task.moves, &task.unmoved),
     }
 }

@@ -80,6 +80,12 @@ impl Ledger {
         Some((entry.served.as_ref(), &pending.leaf, left))
     }
 
+    /// What the link leads to, as far as is known.
+    pub(crate) fn current(&self, place: &str) -> Option<&Leaf> {
+        let entry = self.certificates.get(place)?;
+        entry.pending.as_ref().map(|pending| &pending.leaf).or(entry.served.as_ref())
+    }
+
     /// Somebody is told of this version.
     pub(crate) fn begun(&mut self, place: &str, leaf: &Leaf) {
         if let Some(pending) = self.pending_of(place, leaf) {

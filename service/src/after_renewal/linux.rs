@@ -40,7 +40,7 @@ pub(super) fn reload(unit: &UnitName) -> Result<(), Failure> {
     control("reload", unit)
 }
 
-/// Stops and starts a unit that runs.
+/// Stops and starts a unit that runs, and starts one that failed: an expired certificate may be why.
 pub(super) fn restart(unit: &UnitName) -> Result<(), Failure> {
     control("restart", unit)
 }
@@ -60,8 +60,9 @@ fn control(verb: &str, unit: &UnitName) -> Result<(), Failure> {
     if property("LoadState") != "loaded" {
         return Err(failure(format!("there is no such unit ({})", property("LoadState")), ""));
     }
-    if matches!(property("ActiveState"), "inactive" | "failed") {
-        return Ok(());
+    match (property("ActiveState"), verb) {
+        ("inactive", _) | ("failed", "reload") => return Ok(()),
+        _ => {}
     }
     if verb == "reload" && property("CanReload") != "yes" {
         return Err(failure("the unit cannot be reloaded: name it under restart".to_owned(), ""));

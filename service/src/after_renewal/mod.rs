@@ -34,8 +34,6 @@ use pace::Pace;
 #[cfg(target_os = "windows")]
 use windows as programs;
 
-/// Restarts are spread over this time, or the polling interval where that is shorter.
-const RESTART_SPLAY: Duration = Duration::from_secs(300);
 /// How often an answer is looked for while one is waited for.
 const GLANCE: Duration = Duration::from_millis(200);
 /// Who acts begins within a second and ends within three minutes.
@@ -57,8 +55,7 @@ pub(crate) struct Renewals {
     desk: Desk,
     actor: Actor,
     certificates: Vec<Followed>,
-    /// For actions without a splay of their own.
-    restart_splay: Duration,
+    polling_interval: Duration,
     ledger: Ledger,
     pace: Pace,
     outstanding: Option<Outstanding>,
@@ -103,7 +100,7 @@ impl Renewals {
             desk: Desk::of(state),
             actor,
             certificates: settings.certificates.iter().enumerate().filter(has_actions).map(followed).collect(),
-            restart_splay: RESTART_SPLAY.min(settings.polling_interval),
+            polling_interval: settings.polling_interval,
             ledger: Ledger::default(),
             pace: Pace::default(),
             outstanding: None,
@@ -175,10 +172,7 @@ impl Renewals {
             let wanted = followed.wanted();
             if self.ledger.learn(&followed.place, &Leaf::of(installed), wanted) {
                 for action in &wanted.actions {
-                    let splay = match action {
-                        Action::Restart(_) => wanted.splay.unwrap_or(self.restart_splay),
-                        _ => wanted.splay.unwrap_or_default(),
-                    };
+                    let splay = wanted.splay.unwrap_or_else(|| pace::splay(action, self.polling_interval));
                     self.pace.want(action, now + splay.mul_f64(self.random.f64()));
                 }
             }
@@ -276,9 +270,17 @@ impl Renewals {
             let name = followed.observed.link_name();
             Some(Move { name, paths: followed.observed.places(), old: old.cloned(), new: new.clone() })
         };
+        let unmoved = |action: &Action, moved: &[&Followed]| {
+            let others = self.certificates.iter().filter(|other| {
+                other.wanted().actions.contains(action) && !moved.iter().any(|moved| moved.place == other.place)
+            });
+            others.filter_map(|other| self.ledger.current(&other.place).cloned()).collect()
+        };
         let task = |(action, followed): (&Action, &Vec<&Followed>)| Task {
             action: action.clone(),
             moves: followed.iter().filter_map(moved).collect(),
+            // Nothing else asks what is in place.
+            unmoved: if matches!(action, Action::Verify(_)) { unmoved(action, followed) } else { Vec::new() },
         };
         pending.iter().filter(is_due).map(task).collect()
     }

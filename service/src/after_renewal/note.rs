@@ -41,6 +41,9 @@ pub(crate) struct Move {
 pub(crate) struct Task {
     pub(crate) action: Action,
     pub(crate) moves: Vec<Move>,
+    /// What the links of other certificates with this action lead to: a server may show one of these.
+    #[serde(default)]
+    pub(crate) unmoved: Vec<Leaf>,
 }
 
 /// What is to be done now.

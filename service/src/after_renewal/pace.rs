@@ -6,7 +6,24 @@ use std::time::{Duration, Instant};
 use common::settings::Action;
 
 /// Pauses after the first failures; later tries come with later polls.
-const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(25)];
+const PAUSES: [Duration; 5] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(25),
+    Duration::from_secs(120),
+    Duration::from_secs(600),
+];
+
+/// Restarts are spread over this time, or the polling interval where that is shorter.
+const RESTART_SPLAY: Duration = Duration::from_secs(300);
+
+/// How long an action waits at most where the settings do not say: a restart is felt, so not all machines do it at once.
+pub(crate) fn splay(action: &Action, polling_interval: Duration) -> Duration {
+    match action {
+        Action::Restart(_) => RESTART_SPLAY.min(polling_interval),
+        Action::Hook(_) | Action::Reload(_) | Action::Verify(_) => Duration::ZERO,
+    }
+}
 
 /// One action that is still to be done.
 #[derive(Debug, Clone)]
@@ -82,11 +99,23 @@ mod tests {
     }
 
     #[test]
+    fn restarts_are_spread_and_nothing_else_is() {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        let restart = serde_json::from_value(json!({"restart": "app.service"})).unwrap();
+        for (interval, longest) in [(1, 1), (4, 4), (5, 5), (60, 5)] {
+            assert_eq!(splay(&restart, minutes(interval)), minutes(longest));
+        }
+        for other in [json!({"hook": "deploy"}), json!({"reload": "nginx.service"})] {
+            assert_eq!(splay(&serde_json::from_value(other).unwrap(), minutes(60)), Duration::ZERO);
+        }
+    }
+
+    #[test]
     fn a_failing_action_is_tried_again_with_pauses_and_then_at_each_poll() {
         let (mut pace, start, hook) = (Pace::default(), Instant::now(), action("deploy"));
         pace.want(&hook, start);
         let mut now = start;
-        for pause in [1, 5, 25] {
+        for pause in [1, 5, 25, 120, 600] {
             assert!(pace.is_due(&hook, now));
             pace.failed(&hook, "exit code 3", now);
             assert_eq!(pace.pause(now), Some(Duration::from_secs(pause)));

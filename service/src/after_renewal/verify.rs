@@ -1,9 +1,10 @@
 //! Which certificate a TLS server of this machine shows: the proof that a renewal has reached the application.
 
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::report::Thumbprint;
 use common::settings::Verify;
@@ -17,21 +18,21 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
 use zeroize::Zeroizing;
 
-use super::note::{Failure, Move};
+use super::note::{Failure, Leaf, Move};
 
-/// For the connection, and for each of its reads and writes.
+/// For the connection, and then for the handshake.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Of a library's explanation, in characters.
 const QUOTED: usize = 300;
 
-/// Whether `server` shows the new version of one of these certificates.
-pub(super) fn verify(server: &Verify, moves: &[Move]) -> Result<(), Failure> {
+/// Whether `server` shows the new version of one of these certificates, or one of the others that are to be shown.
+pub(super) fn verify(server: &Verify, moves: &[Move], unmoved: &[Leaf]) -> Result<(), Failure> {
     let der = leaf_of(server, kind_of(moves)).map_err(|cause| {
         let cause = bounded(&cause, QUOTED);
         failure(format!("its certificate cannot be looked at: {cause}"))
     })?;
     let thumbprint = Thumbprint(sha1(&der)).to_string();
-    if moves.iter().any(|moved| moved.new.thumbprint == thumbprint) {
+    if moves.iter().map(|moved| &moved.new).chain(unmoved).any(|leaf| leaf.thumbprint == thumbprint) {
         return Ok(());
     }
     let old = moves.iter().filter_map(|moved| moved.old.as_ref()).find(|old| old.thumbprint == thumbprint);
@@ -54,8 +55,6 @@ fn leaf_of(server: &Verify, kind: Option<Id>) -> Result<Vec<u8>, String> {
     let own = TcpListener::bind((address.ip(), 0));
     own.map_err(|cause| format!("{} is no address of this machine: {cause}", address.ip()))?;
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(|cause| said(&cause))?;
-    let limits = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
-    limits.map_err(|cause| said(&cause))?;
     let name = ServerName::try_from(server.server_name.as_str().to_owned()).map_err(|cause| said(&cause))?;
     let provider = Arc::new(ring::default_provider());
     let witness = Arc::new(Witness { provider: Arc::clone(&provider), kind });
@@ -63,8 +62,27 @@ fn leaf_of(server: &Verify, kind: Option<Id>) -> Result<Vec<u8>, String> {
     let config = config.map_err(|cause| said(&cause))?.dangerous().with_custom_certificate_verifier(witness);
     let session = ClientConnection::new(Arc::new(config.with_no_client_auth()), name);
     let mut session = session.map_err(|cause| said(&cause))?;
+    // A read at a time: a server that sends a byte now and then does not get all of the time again for each.
+    let deadline = Instant::now() + PATIENCE;
+    let late = || format!("the handshake takes longer than {} s", PATIENCE.as_secs());
+    let failed = |cause: io::Error| match cause.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => late(),
+        _ => cause.to_string(),
+    };
     while session.is_handshaking() {
-        session.complete_io(&mut stream).map_err(|cause| said(&cause))?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(late());
+        }
+        let limits = stream.set_read_timeout(Some(left)).and_then(|()| stream.set_write_timeout(Some(left)));
+        limits.map_err(|cause| said(&cause))?;
+        if session.wants_write() {
+            session.write_tls(&mut stream).map_err(failed)?;
+        } else if session.read_tls(&mut stream).map_err(failed)? == 0 {
+            return Err("the server ended the connection".to_owned());
+        } else {
+            session.process_new_packets().map_err(|cause| said(&cause))?;
+        }
     }
     let chain = session.peer_certificates().and_then(<[_]>::first);
     chain.map(|leaf| leaf.to_vec()).ok_or_else(|| "the server shows none".to_owned())

@@ -67,7 +67,10 @@ pub(crate) fn run_within(command: &mut Command, limit: Duration) -> io::Result<O
         thread::sleep(PAUSE);
     };
     let end = Instant::now() + LAST_WORDS;
-    while let Ok(part) = hears.recv_timeout(end.saturating_duration_since(Instant::now())) {
+    // What goes on talking is not listened to for ever either.
+    while let Some(left) = end.checked_duration_since(Instant::now())
+        && let Ok(part) = hears.recv_timeout(left)
+    {
         keep(part);
     }
     let code = status.code().filter(|_| status.signal().is_none());
@@ -96,6 +99,8 @@ mod tests {
         assert!(run("sleep 600 & sleep 600", Duration::from_millis(200)).is_none());
         let finished = run("sleep 20 & echo done", Duration::from_secs(60)).unwrap();
         assert_eq!((finished.code, finished.output.as_str()), (Some(0), "done\n"));
+        let finished = run("timeout 20 yes & exit 7", Duration::from_secs(60)).unwrap();
+        assert_eq!((finished.code, finished.output.get(..2)), (Some(7), Some("y\n")));
         assert!(begin.elapsed() < Duration::from_secs(15));
     }
 }
