@@ -9,6 +9,9 @@ cd "$root" || exit 1
 # Where cargo builds.
 target=${CARGO_TARGET_DIR:-$root/target}
 
+# What the executables for Windows are built for.
+windows_target=x86_64-pc-windows-gnu
+
 # rustup puts cargo where shells that already run do not look, and Debian its servers where only root's shells do.
 PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:/usr/sbin:/sbin
 

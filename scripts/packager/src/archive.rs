@@ -16,20 +16,20 @@ const LIMIT: usize = 8 * 1024 * 1024;
 
 /// One file at the root of the package.
 pub(crate) struct Entry {
-    name: &'static str,
+    name: String,
     content: Vec<u8>,
     mode: u32,
 }
 
 impl Entry {
     /// A file that is run. The agent's own unpacking ignores modes; people's `unzip` heeds them.
-    pub(crate) fn program(name: &'static str, content: Vec<u8>) -> Self {
+    pub(crate) fn program(name: String, content: Vec<u8>) -> Self {
         Self { name, content, mode: 0o755 }
     }
 
     /// A file that is read.
-    pub(crate) fn document(name: &'static str, content: String) -> Self {
-        Self { name, content: content.into_bytes(), mode: 0o644 }
+    pub(crate) fn document(name: &str, content: String) -> Self {
+        Self { name: name.to_owned(), content: content.into_bytes(), mode: 0o644 }
     }
 }
 
@@ -61,7 +61,7 @@ impl Moment {
 
 /// The bytes of the package: the entries sorted by name, all of the same moment.
 pub(crate) fn pack(mut entries: Vec<Entry>, moment: Moment) -> Result<Vec<u8>> {
-    entries.sort_by_key(|entry| entry.name);
+    entries.sort_by(|one, other| one.name.cmp(&other.name));
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     for entry in &entries {
         let options = SimpleFileOptions::default()
@@ -69,7 +69,7 @@ pub(crate) fn pack(mut entries: Vec<Entry>, moment: Moment) -> Result<Vec<u8>> {
             .compression_level(Some(9))
             .last_modified_time(moment.0)
             .unix_permissions(entry.mode);
-        zip.start_file(entry.name, options)?;
+        zip.start_file(&entry.name, options)?;
         zip.write_all(&entry.content)?;
     }
     Ok(zip.finish()?.into_inner())
@@ -107,9 +107,9 @@ mod tests {
 
     fn entries() -> Vec<Entry> {
         vec![
-            Entry::program("akvvm_service", b"service".repeat(100)),
+            Entry::program("akvvm_service".to_owned(), b"service".repeat(100)),
             Entry::document("HandlerManifest.json", "[]".to_owned()),
-            Entry::program("akvvm_handler", b"handler".to_vec()),
+            Entry::program("akvvm_handler".to_owned(), b"handler".to_vec()),
         ]
     }
 

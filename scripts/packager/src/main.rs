@@ -1,8 +1,9 @@
-//! Makes `<publisher>.KeyVaultForLinux-<version>.zip` of the release binaries and the manifests, and refuses a package
-//! that would not work in the field. It builds nothing: `scripts/package` does that first.
+//! Makes `<publisher>.KeyVaultForLinux-<version>.zip`, or `KeyVaultForWindows`, of the release binaries and the manifests,
+//! and refuses a package that would not work in the field. It builds nothing: `scripts/package` does that first.
 
 mod archive;
 mod glibc;
+mod imports;
 mod manifest;
 mod release;
 
@@ -17,7 +18,7 @@ use clap::Parser;
 use crate::archive::{Entry, Moment};
 use crate::release::{OperatingSystem, Publisher, Release, Version};
 
-/// What the guest agent runs, and what runs from then on.
+/// What the guest agent runs, and what runs from then on; on Windows `.exe` follows.
 const BINARIES: [&str; 2] = ["akvvm_handler", "akvvm_service"];
 /// What the binaries are made of, beside them; the program `sbom` writes it.
 const BILL_OF_MATERIALS: &str = "sbom.cdx.json";
@@ -50,7 +51,7 @@ struct Arguments {
     #[arg(long, default_value = "linux")]
     os: OperatingSystem,
 
-    /// Newest glibc that the binaries may need. 2.34 is that of RHEL 9; Ubuntu 22.04 has 2.35.
+    /// Newest glibc that the binaries for Linux may need. 2.34 is that of RHEL 9; Ubuntu 22.04 has 2.35.
     /// The last one counts.
     #[arg(long, value_name = "VERSION", default_value = "2.34", overrides_with = "glibc")]
     glibc: glibc::Version,
@@ -70,12 +71,17 @@ fn main() -> ExitCode {
 fn make_package(arguments: Arguments) -> Result<()> {
     let release = Release { publisher: arguments.publisher, version: arguments.version, os: arguments.os };
     let mut entries = Vec::new();
-    for name in BINARIES {
+    let programs = BINARIES.map(|name| format!("{name}{}", release.os.program_suffix()));
+    for name in &programs {
         let path = arguments.binaries.join(name);
         let binary = fs::read(&path)
             .with_context(|| format!("{}: cannot read it; scripts/package builds it", path.display()))?;
-        glibc::check(&binary, &arguments.glibc).with_context(|| path.display().to_string())?;
-        entries.push(Entry::program(name, binary));
+        let checked = match release.os {
+            OperatingSystem::Linux => glibc::check(&binary, &arguments.glibc),
+            OperatingSystem::Windows => imports::check(&binary),
+        };
+        checked.with_context(|| path.display().to_string())?;
+        entries.push(Entry::program(name.clone(), binary));
     }
     let path = arguments.binaries.join(BILL_OF_MATERIALS);
     entries.push(Entry::document(BILL_OF_MATERIALS, read(&path)?));

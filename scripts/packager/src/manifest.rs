@@ -50,21 +50,23 @@ enum UpdateMode {
     UpdateWithoutInstall,
 }
 
-/// `HandlerManifest.json` of a release, from the one in the repository, which has no name.
+/// `HandlerManifest.json` of a release, from the one in the repository, which has no name and calls programs by their names
+/// alone. For Windows they become names of files: no documentation says that its agent finds a program without one.
 ///
 /// An error when a field is missing, unknown or of the wrong type, or a command does not start one of `programs`.
 pub(crate) fn handler(text: &str, release: &Release, programs: &[&str]) -> Result<String> {
     let [mut handler]: [Handler; 1] = serde_json::from_str(text)?;
-    let commands = &handler.manifest;
+    let commands = &mut handler.manifest;
     for command in [
-        &commands.install_command,
-        &commands.uninstall_command,
-        &commands.update_command,
-        &commands.enable_command,
-        &commands.disable_command,
+        &mut commands.install_command,
+        &mut commands.uninstall_command,
+        &mut commands.update_command,
+        &mut commands.enable_command,
+        &mut commands.disable_command,
     ] {
-        let program = command.split(' ').next().unwrap_or_default();
+        let (program, verb) = command.split_once(' ').unwrap_or((command, ""));
         ensure!(programs.contains(&program), "the command `{command}` starts no program of the package");
+        *command = format!("{program}{} {verb}", release.os.program_suffix());
     }
     handler.name = release.handler_name();
     let mut text = serde_json::to_string_pretty(&[handler])?;
@@ -119,12 +121,28 @@ mod tests {
         }
     }
 
+    fn release_for_windows() -> Release {
+        Release { os: OperatingSystem::Windows, ..release() }
+    }
+
     #[test]
     fn names_the_handler_and_leaves_all_else_as_it_is() {
         let written: Value = serde_json::from_str(&handler(HANDLER, &release(), &PROGRAMS).unwrap()).unwrap();
         let mut expected: Value = serde_json::from_str(HANDLER).unwrap();
         expected[0]["name"] = json!("Contoso.Web.KeyVaultForLinux");
         assert_eq!(written, expected);
+    }
+
+    #[test]
+    fn calls_programs_of_windows_by_their_file_names() {
+        let written: Value =
+            serde_json::from_str(&handler(HANDLER, &release_for_windows(), &PROGRAMS).unwrap()).unwrap();
+        assert_eq!(written[0]["name"], json!("Contoso.Web.KeyVaultForWindows"));
+        for verb in ["install", "uninstall", "update", "enable", "disable"] {
+            let command = &written[0]["handlerManifest"][format!("{verb}Command")];
+            assert_eq!(*command, json!(format!("akvvm_handler.exe {verb}")));
+        }
+        assert!(image(IMAGE, &release_for_windows()).unwrap().contains("<SupportedOS>Windows</SupportedOS>"));
     }
 
     #[test]

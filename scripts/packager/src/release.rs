@@ -9,6 +9,7 @@ use clap::ValueEnum;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OperatingSystem {
     Linux,
+    Windows,
 }
 
 impl OperatingSystem {
@@ -16,6 +17,7 @@ impl OperatingSystem {
     pub(crate) const fn extension_type(self) -> &'static str {
         match self {
             Self::Linux => "KeyVaultForLinux",
+            Self::Windows => "KeyVaultForWindows",
         }
     }
 
@@ -23,6 +25,15 @@ impl OperatingSystem {
     pub(crate) const fn supported(self) -> &'static str {
         match self {
             Self::Linux => "Linux",
+            Self::Windows => "Windows",
+        }
+    }
+
+    /// What the file names of its programs end with.
+    pub(crate) const fn program_suffix(self) -> &'static str {
+        match self {
+            Self::Linux => "",
+            Self::Windows => ".exe",
         }
     }
 }
