@@ -26,7 +26,7 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> 
     let written = system::temporary_file(&temporary, mode).and_then(|mut file| {
         file.write_all(content)?;
         file.sync_all()?;
-        std::fs::rename(&temporary, path)
+        system::rename(&temporary, path)
     });
     if let Err(error) = written {
         // Best effort: the error that counts is the first one.

@@ -44,8 +44,9 @@ fn find(base: &Path) -> Option<PathBuf> {
 /// Whether a folder holds a handler for the same certificates that is none of ours.
 fn is_closed(folder: &Path) -> bool {
     let Ok(text) = fs::read_to_string(folder.join("HandlerManifest.json")) else { return false };
-    let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    !runs_ours(&text) && (name.contains(TYPE) || text.contains(TYPE) || text.contains(SERVICE) || holds(folder, DEPTH))
+    // On Linux the folder's own name has the type in it, on Windows that of the folder around it.
+    let place = folder.to_string_lossy();
+    !runs_ours(&text) && (place.contains(TYPE) || text.contains(TYPE) || text.contains(SERVICE) || holds(folder, DEPTH))
 }
 
 /// Whether the agent's commands are ours.

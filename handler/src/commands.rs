@@ -50,7 +50,11 @@ pub(crate) fn run(verb: Verb) -> Result<String, Failure> {
     }
     match State::lock() {
         // The state stays locked until the status is written, so that no other verb's is overwritten.
-        Ok(state) => conclude(verb, &deployment, verb.action()(&deployment, &state)),
+        Ok(state) => {
+            let result = conclude(verb, &deployment, verb.action()(&deployment, &state));
+            state.release();
+            result
+        }
         Err(error) => conclude(verb, &deployment, Err(error.into())),
     }
 }
@@ -103,15 +107,16 @@ fn uninstall(deployment: &Deployment, state: &State) -> Result<String, Failure> 
     if other.is_none() {
         supervisor::stop(state.folder())?;
     }
-    supervisor::forget(&program)?;
+    let next = state.update().filter(|next| next != own);
+    supervisor::forget(&program, next.is_some())?;
     libexec::remove(own)?;
-    if let Some(holder) = other {
-        return Ok(format!("uninstalled: the service that runs is {}, and stays", holder.program.display()));
-    }
-    match state.update() {
-        Some(next) if next != *own => Ok(format!("uninstalled version {own}; settings are kept for version {next}")),
-        _ => {
-            state.remove()?;
+    match (other, next) {
+        (Some(holder), _) => {
+            Ok(format!("uninstalled: the service that runs is {}, and stays", holder.program.display()))
+        }
+        (None, Some(next)) => Ok(format!("uninstalled version {own}; settings are kept for version {next}")),
+        (None, None) => {
+            state.forget()?;
             Ok("uninstalled; certificates stay".to_owned())
         }
     }

@@ -51,7 +51,10 @@ impl Deployment {
             let number = std::env::var_os("ConfigSequenceNumber").map(|value| value.to_string_lossy().into_owned());
             Agent { sequence: Sequence::current(number.as_deref(), &environment.config_folder), environment }
         });
-        let version = std::env::var("AZURE_GUEST_AGENT_EXTENSION_VERSION").ok().filter(|text| is_version(text));
+        // The agent of Linux tells it; that of Windows names the folder after it.
+        let told = std::env::var("AZURE_GUEST_AGENT_EXTENSION_VERSION").ok();
+        let named = base.file_name().map(|name| name.to_string_lossy().into_owned());
+        let version = told.into_iter().chain(named).find(|text| is_version(text));
         let version = version.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
         Ok(Self { program: program::beside(base), base: base.to_owned(), version, agent })
     }

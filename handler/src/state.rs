@@ -22,8 +22,11 @@ const WAIT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct State {
     folder: PathBuf,
-    _lock: FileLock,
+    lock: FileLock,
 }
+
+/// One verb at a time holds it.
+const LOCK: &str = "handler.lock";
 
 impl State {
     /// Waits until no other verb is at work.
@@ -32,11 +35,11 @@ impl State {
     /// One is, for a whole minute, or the folder cannot be used.
     pub(crate) fn lock() -> Result<Self> {
         let folder = PathBuf::from(system::STATE_FOLDER);
-        let path = folder.join("handler.lock");
+        let path = folder.join(LOCK);
         let used = || format!("{} cannot be used; the verbs run as root", path.display());
         system::create_private_folder(&folder).with_context(used)?;
         match FileLock::acquire(&path, WAIT).with_context(used)? {
-            Some(lock) => Ok(Self { folder, _lock: lock }),
+            Some(lock) => Ok(Self { folder, lock }),
             None => bail!("another verb of the handler has been at work for {} s", WAIT.as_secs()),
         }
     }
@@ -110,12 +113,33 @@ impl State {
         }
     }
 
-    /// Forgets everything. No service may be running.
+    /// Forgets everything but that this verb is at work. No service may be running.
     ///
     /// # Errors
-    /// The folder, or something in it, could not be removed.
-    pub(crate) fn remove(&self) -> Result<()> {
-        fs::remove_dir_all(&self.folder).with_context(|| format!("{} could not be removed", self.folder.display()))
+    /// Something in the folder could not be removed.
+    pub(crate) fn forget(&self) -> Result<()> {
+        for entry in fs::read_dir(&self.folder).with_context(|| self.folder.display().to_string())? {
+            let entry = entry?;
+            let path = entry.path();
+            if entry.file_name() != LOCK {
+                let is_folder = entry.file_type()?.is_dir();
+                let removed = if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                removed.with_context(|| format!("{} could not be removed", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the next verb work. Where nothing is remembered, no folder stays either; the lock goes while it is held, as
+    /// it would be taken from the next verb after that.
+    pub(crate) fn release(self) {
+        let Self { folder, lock } = self;
+        if fs::read_dir(&folder).is_ok_and(|entries| entries.count() == 1) {
+            // Best effort, and another verb may have begun.
+            let _ = fs::remove_file(folder.join(LOCK));
+            drop(lock);
+            let _ = fs::remove_dir(&folder);
+        }
     }
 
     fn accepted_folder(&self) -> PathBuf {

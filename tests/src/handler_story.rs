@@ -22,21 +22,23 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// and attributes.
 pub const DISK: &str = "/srv";
 
-/// The package that `scripts/package` made last.
+/// The package for Linux that `scripts/package` made last.
 pub fn package() -> Result<PathBuf> {
+    newest_package("KeyVaultForLinux")
+}
+
+/// The package of this type that `scripts/package` made last.
+pub(crate) fn newest_package(kind: &str) -> Result<PathBuf> {
     let folder = target()?.join("package");
     let mut newest = None;
     for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.contains(".KeyVaultForLinux-") && name.ends_with(".zip") {
+        if name.contains(&format!(".{kind}-")) && name.ends_with(".zip") {
             newest = newest.max(Some((entry.metadata()?.modified()?, entry.path())));
         }
     }
     let (_, path) = newest.with_context(|| {
-        format!(
-            "{}/<publisher>.KeyVaultForLinux-<version>.zip is missing; make it with scripts/package",
-            folder.display()
-        )
+        format!("{}/<publisher>.{kind}-<version>.zip is missing; make it with scripts/package", folder.display())
     })?;
     Ok(path)
 }
@@ -97,7 +99,7 @@ pub fn temporary_folder(prefix: &str) -> Result<TempDir> {
     Ok(tempfile::Builder::new().prefix(prefix).tempdir_in(folder)?)
 }
 
-fn unpack(package: &Path, folder: &Path) -> Result<()> {
+pub(crate) fn unpack(package: &Path, folder: &Path) -> Result<()> {
     let archive = fs::File::open(package).with_context(|| package.display().to_string())?;
     zip::ZipArchive::new(archive)?.extract(folder).with_context(|| package.display().to_string())
 }

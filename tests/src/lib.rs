@@ -59,6 +59,7 @@ pub mod thief;
 pub mod tls;
 mod tls_proxy;
 pub mod vault;
+pub mod windows_guest;
 pub mod wine;
 pub mod wire;
 pub mod world;

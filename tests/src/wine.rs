@@ -1,4 +1,5 @@
-//! Windows, as far as Wine is it: a prefix of its own for each story, with the production executables.
+//! Windows, as far as Wine is it: a prefix of its own for each story, with the production executables. It is made once, and
+//! then copied, because that takes a second and not twenty.
 //!
 //! Wine looks names up and trusts roots as the world around it does, so that the emulated Azure is the same.
 
@@ -8,7 +9,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use tempfile::TempDir;
 
+use crate::handler_story::{target, temporary_folder};
 use crate::story::{Finished, Story, Synced, binary, finish};
 
 /// Where Debian has it.
@@ -20,6 +23,7 @@ const TARGET: &str = "x86_64-pc-windows-gnu";
 /// A Windows of its own.
 pub struct Wine<'a> {
     story: &'a Story,
+    folder: TempDir,
 }
 
 /// Whose stores.
@@ -32,34 +36,55 @@ pub enum Whose {
 }
 
 impl<'a> Wine<'a> {
-    /// Installs a Windows in the story's folder.
+    /// Installs a Windows for the story, and starts it.
     pub fn install(story: &'a Story) -> Result<Self> {
-        let wine = Self { story };
-        // Access control lists are forgotten with the server, which would end with its last client.
-        fs::create_dir(wine.prefix())?;
-        // What they leave running must not hold what is read to its end.
-        for mut command in [wine.native(SERVER, &["-p"]), wine.command("wineboot", &["-i"])] {
-            let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
-            if !status.success() {
-                bail!("{command:?}: {status}");
-            }
+        let wine = Self { story, folder: temporary_folder("wine-")? };
+        let template = template(story)?;
+        // The programs of Windows stay as they are; Wine writes the registry.
+        let copied = finish(Command::new("cp").arg("-al").arg(&template).arg(wine.prefix()))?;
+        if copied.code != Some(0) {
+            bail!("{copied:?}");
         }
-        // What Rust programs ask for random numbers; Wine 8 does not have it yet.
-        let system = wine.prefix().join("drive_c/windows/system32");
-        compile("bcryptprimitives.c", &system.join("bcryptprimitives.dll"), &["-shared", "-nostdlib", "-Wl,-e,0"])?;
-        wine.succeed(&mut wine.command("winecfg", &["-v", "win10"]))?;
-        compile("inspect.c", &wine.inspector(), &["-municode"])?;
+        for name in ["system.reg", "user.reg", "userdef.reg"] {
+            fs::remove_file(wine.prefix().join(name))?;
+            fs::copy(template.join(name), wine.prefix().join(name))?;
+        }
+        wine.boot()?;
         Ok(wine)
+    }
+
+    /// Starts Windows, and with it the services that start by themselves.
+    pub fn boot(&self) -> Result<()> {
+        // Access control lists are forgotten with the server, which would end with its last client.
+        self.start(self.native(SERVER, &["-p"]))?;
+        // Any program does. One that asks for it, `wineboot`, makes Wine do it twice, with two service control managers.
+        self.start(self.command("cmd", &["/c", "exit"]))
+    }
+
+    /// Ends Windows, and all that runs in it.
+    pub fn shut_down(&self) -> Result<()> {
+        finish(&mut self.native(SERVER, &["-k", "-w"])).map(drop)
+    }
+
+    /// Runs a command that leaves something running, which must not hold what is read to its end.
+    fn start(&self, mut command: Command) -> Result<()> {
+        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+        if !status.success() {
+            bail!("{command:?}: {status}");
+        }
+        Ok(())
     }
 
     /// Where Windows is.
     #[must_use]
     pub fn prefix(&self) -> PathBuf {
-        self.story.folder().join("wine")
+        self.folder.path().join("prefix")
     }
 
-    fn inspector(&self) -> PathBuf {
-        self.story.folder().join("inspect.exe")
+    /// The story that it is a part of.
+    #[must_use]
+    pub fn story(&self) -> &'a Story {
+        self.story
     }
 
     /// A program of Windows with these arguments.
@@ -123,11 +148,21 @@ impl<'a> Wine<'a> {
     }
 
     fn inspect(&self, arguments: &[&str]) -> Result<Vec<Value>> {
-        let finished = self.succeed(&mut self.command(&self.inspector().to_string_lossy(), arguments))?;
+        let finished = self.succeed(&mut self.tool("inspect", arguments)?)?;
         serde_json::from_str(&finished.output).with_context(|| format!("{finished:?}"))
     }
 
-    fn succeed(&self, command: &mut Command) -> Result<Finished> {
+    /// The program of Windows that is built from `tests/windows/NAME.c`.
+    pub fn tool(&self, name: &str, arguments: &[&str]) -> Result<Command> {
+        let program = self.folder.path().join(name).with_extension("exe");
+        if !program.exists() {
+            compile(&format!("{name}.c"), &program, &["-municode"])?;
+        }
+        Ok(self.command(&program.to_string_lossy(), arguments))
+    }
+
+    /// Runs a command, which must succeed.
+    pub fn succeed(&self, command: &mut Command) -> Result<Finished> {
         let finished = finish(command)?;
         if finished.code != Some(0) {
             bail!("{command:?}: {finished:?}");
@@ -147,7 +182,7 @@ impl Whose {
 
 impl Drop for Wine<'_> {
     fn drop(&mut self) {
-        let _ = finish(&mut self.native(SERVER, &["-k"]));
+        let _ = self.shut_down();
     }
 }
 
@@ -155,6 +190,27 @@ impl Drop for Wine<'_> {
 #[must_use]
 pub fn windows_path(path: &Path) -> String {
     format!("Z:{}", path.display()).replace('/', "\\")
+}
+
+/// A Windows that was started once.
+fn template(story: &Story) -> Result<PathBuf> {
+    let place = target()?.join("tmp/windows");
+    fs::create_dir_all(target()?.join("tmp"))?;
+    // Who comes first makes it for all.
+    let lock = fs::File::create(place.with_extension("lock"))?;
+    lock.lock()?;
+    if !place.exists() {
+        let wine = Wine { story, folder: temporary_folder("wine-")? };
+        fs::create_dir(wine.prefix())?;
+        wine.boot()?;
+        // What Rust programs ask for random numbers; Wine 8 does not have it yet.
+        let system = wine.prefix().join("drive_c/windows/system32");
+        compile("bcryptprimitives.c", &system.join("bcryptprimitives.dll"), &["-shared", "-nostdlib", "-Wl,-e,0"])?;
+        wine.succeed(&mut wine.command("winecfg", &["-v", "win10"]))?;
+        wine.shut_down()?;
+        fs::rename(wine.prefix(), &place)?;
+    }
+    Ok(place)
 }
 
 fn compile(source: &str, program: &Path, options: &[&str]) -> Result<()> {

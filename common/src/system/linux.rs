@@ -67,6 +67,14 @@ pub fn temporary_file(path: &Path, mode: u32) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
 }
 
+/// Puts the file at `from` in the place of the one at `to`, whoever reads that.
+///
+/// # Errors
+/// As the system says.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::rename(from, to)
+}
+
 /// Makes the names in `folder` last over a power cut.
 ///
 /// # Errors

@@ -8,10 +8,10 @@ mod windows;
 #[cfg(target_os = "linux")]
 pub use linux::{
     CLOUDS_FILE, DEFAULT_STORE, STATE_FOLDER, create_private_folder, errors_go_to_journal, is_at, machine,
-    read_trusted, sync_folder, temporary_file, try_lock,
+    read_trusted, rename, sync_folder, temporary_file, try_lock,
 };
 #[cfg(target_os = "windows")]
 pub use windows::{
-    CLOUDS_FILE, STATE_FOLDER, create_private_folder, errors_go_to_journal, is_at, machine, read_trusted, sync_folder,
-    temporary_file, try_lock,
+    CLOUDS_FILE, STATE_FOLDER, create_private_folder, errors_go_to_journal, is_at, machine, read_trusted, rename,
+    sync_folder, temporary_file, try_lock,
 };

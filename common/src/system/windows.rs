@@ -6,8 +6,11 @@ use std::os::windows::ffi::OsStrExt;
 use std::os::windows::io::AsRawHandle;
 use std::path::Path;
 use std::ptr::null_mut;
+use std::time::{Duration, Instant};
 
-use windows_sys::Win32::Foundation::{ERROR_LOCK_VIOLATION, LocalFree};
+use windows_sys::Win32::Foundation::{
+    ERROR_ACCESS_DENIED, ERROR_LOCK_VIOLATION, ERROR_SHARING_VIOLATION, ERROR_USER_MAPPED_FILE, LocalFree,
+};
 use windows_sys::Win32::Security::Authorization::{
     ConvertStringSecurityDescriptorToSecurityDescriptorW, SDDL_REVISION_1,
 };
@@ -26,6 +29,11 @@ pub const CLOUDS_FILE: &str = r"C:\Program Files\akvvm\clouds.json";
 
 /// Full control for the system and administrators, here and below, and nothing for others.
 const PRIVATE: &str = "D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)";
+
+/// Who reads a small file has done so within this time.
+const READERS: Duration = Duration::from_secs(2);
+/// How often it is tried again.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Which machine this is: unknown on Windows.
 pub fn machine() -> Option<String> {
@@ -88,6 +96,42 @@ pub fn errors_go_to_journal() -> bool {
 /// As the system says.
 pub fn temporary_file(path: &Path, _mode: u32) -> io::Result<File> {
     File::create_new(path)
+}
+
+/// Puts the file at `from` in the place of the one at `to`. Who reads that, or runs it, may not have allowed that it is
+/// replaced: readers are waited for a moment, and a program that runs is moved out of the way, where it stays until
+/// somebody removes its folder.
+///
+/// # Errors
+/// As the system says; the file at `to` is still there.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    let deadline = Instant::now() + READERS;
+    loop {
+        match std::fs::rename(from, to) {
+            Err(error) if is_in_use(&error) && Instant::now() < deadline => std::thread::sleep(PAUSE),
+            Err(error) if is_in_use(&error) => return displace(from, to).map_err(|_| error),
+            done => return done,
+        }
+    }
+}
+
+/// Whether somebody has the file open in a way that forbids what was tried.
+fn is_in_use(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(i32::cast_unsigned);
+    matches!(code, Some(ERROR_ACCESS_DENIED | ERROR_SHARING_VIOLATION | ERROR_USER_MAPPED_FILE))
+}
+
+/// Gives the file at `to` another name, and its own to the one at `from`. A program may have its name changed while it runs.
+fn displace(from: &Path, to: &Path) -> io::Result<()> {
+    let name = to.file_name().unwrap_or_default().to_string_lossy();
+    let aside = to.with_file_name(format!(".{name}.{:016x}.tmp", fastrand::u64(..)));
+    std::fs::rename(to, &aside)?;
+    let placed = std::fs::rename(from, to);
+    if placed.is_err() {
+        // The error that counts is the first one.
+        let _ = std::fs::rename(&aside, to);
+    }
+    placed
 }
 
 /// Names last over a power cut without it: NTFS keeps a journal of them.

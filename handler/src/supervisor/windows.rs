@@ -3,6 +3,8 @@
 //! The service stays known to the manager while it is disabled, so that what an administrator added to it (variables in
 //! its `Environment`, such as HTTPS_PROXY) is still there when it is enabled again.
 
+mod process;
+
 use std::path::{Path, PathBuf};
 use std::ptr::{null, null_mut};
 use std::thread;
@@ -16,10 +18,12 @@ use windows_service::service::{
 };
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 use windows_sys::Win32::Foundation::{
-    ERROR_SERVICE_ALREADY_RUNNING, ERROR_SERVICE_DOES_NOT_EXIST, ERROR_SERVICE_NOT_ACTIVE,
+    ERROR_SERVICE_ALREADY_RUNNING, ERROR_SERVICE_DATABASE_LOCKED, ERROR_SERVICE_DOES_NOT_EXIST,
+    ERROR_SERVICE_NOT_ACTIVE,
 };
 use windows_sys::Win32::System::Services::{ChangeServiceConfigW, SERVICE_NO_CHANGE};
 
+use self::process::Process;
 use super::{Launch, Started, running};
 use crate::system::VERSIONS;
 
@@ -58,11 +62,15 @@ pub(crate) fn is_current(launch: &Launch, holder: &Holder) -> Result<bool> {
 /// It did not get ready, with the code that it ended with.
 pub(crate) fn start(launch: &Launch) -> Result<Started> {
     let service = configure(launch)?;
-    match service.start::<&str>(&[]) {
-        Err(error) if code(&error) != Some(ERROR_SERVICE_ALREADY_RUNNING) => return Err(error).context(NAME),
-        _ => {}
-    }
     let deadline = Instant::now() + START;
+    loop {
+        match service.start::<&str>(&[]).map_err(|error| (code(&error), error)) {
+            Ok(()) | Err((Some(ERROR_SERVICE_ALREADY_RUNNING), _)) => break,
+            // At boot, while the manager starts the services that start by themselves.
+            Err((Some(ERROR_SERVICE_DATABASE_LOCKED), _)) if Instant::now() < deadline => thread::sleep(PAUSE),
+            Err((_, error)) => return Err(error).context(NAME),
+        }
+    }
     loop {
         let status = service.query_status().context(NAME)?;
         if status.current_state == ServiceState::Stopped {
@@ -124,14 +132,17 @@ pub(crate) fn foreign() -> Option<PathBuf> {
     (!is_in(VERSIONS, &command)).then_some(command)
 }
 
-/// Forgets a stopped service that ran `program`.
+/// Forgets a service that nobody runs. In an update it stays, with what an administrator added to it, for the version that
+/// comes: only the manager remembers it.
 ///
 /// # Errors
 /// The manager does not delete it.
-pub(crate) fn forget(program: &Path) -> Result<()> {
-    let Some(service) = open(ServiceAccess::QUERY_CONFIG | ServiceAccess::DELETE)? else { return Ok(()) };
-    let command = service.query_config().context(NAME)?.executable_path;
-    if is_in(&program.to_string_lossy(), &command) {
+pub(crate) fn forget(_program: &Path, is_update: bool) -> Result<()> {
+    let Some(service) = open(ServiceAccess::QUERY_CONFIG | ServiceAccess::QUERY_STATUS | ServiceAccess::DELETE)? else {
+        return Ok(());
+    };
+    let is_stopped = service.query_status().context(NAME)?.current_state == ServiceState::Stopped;
+    if !is_update && is_stopped && is_ours(&service)? {
         service.delete().context(NAME)?;
     }
     Ok(())
@@ -181,6 +192,7 @@ fn tend(service: &Service) -> windows_service::Result<()> {
 }
 
 fn end(service: &Service) -> Result<()> {
+    let process = service.query_status().context(NAME)?.process_id.and_then(Process::open);
     match service.stop() {
         Err(error) if code(&error) != Some(ERROR_SERVICE_NOT_ACTIVE) => return Err(error).context(NAME),
         _ => {}
@@ -191,6 +203,10 @@ fn end(service: &Service) -> Result<()> {
             bail!("the service {NAME} did not end within {} s", TERMINATION.as_secs());
         }
         thread::sleep(PAUSE);
+    }
+    // It has said that it stopped, and its program cannot be removed before it is gone.
+    if process.is_some_and(|process| !process.is_gone(deadline.saturating_duration_since(Instant::now()))) {
+        bail!("the process of the service {NAME} did not end within {} s", TERMINATION.as_secs());
     }
     Ok(())
 }

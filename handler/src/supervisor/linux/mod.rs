@@ -53,10 +53,10 @@ pub(crate) fn foreign() -> Option<PathBuf> {
     systemd::foreign()
 }
 
-/// Forgets a stopped service that ran `program`.
+/// Forgets a stopped service that ran `program`, in an update, too: what administrators add to a unit lies beside it.
 ///
 /// # Errors
 /// Something of it cannot be removed.
-pub(crate) fn forget(program: &Path) -> Result<()> {
+pub(crate) fn forget(program: &Path, _is_update: bool) -> Result<()> {
     systemd::forget(program)
 }

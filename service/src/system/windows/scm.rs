@@ -3,7 +3,7 @@
 //! The service is running, as the manager sees it, before any work is done: keys may not be made while a service starts.
 
 use std::ffi::OsString;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -30,6 +30,8 @@ type Work = Box<dyn FnOnce() -> Result<u8> + Send>;
 /// What is to be done, for the manager's thread to take, and then what came of it.
 static WORK: Mutex<Option<Work>> = Mutex::new(None);
 static RESULT: Mutex<Option<Result<u8>>> = Mutex::new(None);
+/// Who is told how the service stands.
+static MANAGER: OnceLock<ServiceStatusHandle> = OnceLock::new();
 
 define_windows_service!(service_main, serve);
 
@@ -51,6 +53,7 @@ fn serve(_arguments: Vec<OsString>) {
     let Some(work) = take(&WORK) else { return };
     let result = match service_control_handler::register(NAME, control) {
         Ok(manager) => {
+            let manager = *MANAGER.get_or_init(|| manager);
             report(manager, ServiceState::Running, ServiceExitCode::NO_ERROR);
             let result = work();
             put(&RESULT, result);
@@ -67,7 +70,13 @@ fn serve(_arguments: Vec<OsString>) {
 
 fn control(control: ServiceControl) -> ServiceControlHandlerResult {
     match control {
-        ServiceControl::Stop | ServiceControl::Shutdown => tell(Wakeup::Stop),
+        ServiceControl::Stop | ServiceControl::Shutdown => {
+            // Whoever asked is answered, and sees that it is under way.
+            if let Some(manager) = MANAGER.get() {
+                report(*manager, ServiceState::StopPending, ServiceExitCode::NO_ERROR);
+            }
+            tell(Wakeup::Stop);
+        }
         ServiceControl::ParamChange => tell(Wakeup::Poll),
         ServiceControl::UserEvent(event) if event.to_raw() == POLL => tell(Wakeup::Poll),
         ServiceControl::Interrogate => {}
