@@ -3,13 +3,10 @@
 
 mod act;
 mod ledger;
-#[cfg(target_os = "linux")]
-mod linux;
 mod note;
 mod pace;
+mod programs;
 mod verify;
-#[cfg(target_os = "windows")]
-mod windows;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,12 +24,8 @@ use log::{error, info, warn};
 use crate::store::Store;
 pub(crate) use act::run as act;
 use ledger::Ledger;
-#[cfg(target_os = "linux")]
-use linux as programs;
 use note::{Answer, Desk, Failure, Leaf, Move, Note, Task};
 use pace::Pace;
-#[cfg(target_os = "windows")]
-use windows as programs;
 
 /// How often an answer is looked for while one is waited for.
 const GLANCE: Duration = Duration::from_millis(200);

@@ -2,20 +2,20 @@
 
 use common::settings::{HookName, UnitName};
 
-use super::note::{Failure, Move};
+use crate::after_renewal::note::{Failure, Move};
 
 /// Hooks are for Linux.
-pub(super) fn run_hook(_name: &HookName, _moves: &[Move]) -> Result<(), Failure> {
+pub(in crate::after_renewal) fn run_hook(_name: &HookName, _moves: &[Move]) -> Result<(), Failure> {
     Err(unsupported())
 }
 
 /// Units are for Linux.
-pub(super) fn reload(_unit: &UnitName) -> Result<(), Failure> {
+pub(in crate::after_renewal) fn reload(_unit: &UnitName) -> Result<(), Failure> {
     Err(unsupported())
 }
 
 /// Units are for Linux.
-pub(super) fn restart(_unit: &UnitName) -> Result<(), Failure> {
+pub(in crate::after_renewal) fn restart(_unit: &UnitName) -> Result<(), Failure> {
     Err(unsupported())
 }
 

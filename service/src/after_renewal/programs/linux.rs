@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::settings::{HookName, UnitName};
 
-use super::note::{Failure, Move};
+use crate::after_renewal::note::{Failure, Move};
 use crate::system::{Finished, run_within};
 
 /// Where root puts hooks.
@@ -21,7 +21,7 @@ const QUESTION_LIMIT: Duration = Duration::from_secs(20);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Runs a hook in a clean environment. What it is told of the certificates has one line for each of them.
-pub(super) fn run_hook(name: &HookName, moves: &[Move]) -> Result<(), Failure> {
+pub(in crate::after_renewal) fn run_hook(name: &HookName, moves: &[Move]) -> Result<(), Failure> {
     let path = Path::new(HOOKS).join(name.as_str());
     trust(&path).map_err(|reason| failure(reason, ""))?;
     let lines = |part: fn(&Move) -> &str| moves.iter().map(part).collect::<Vec<_>>().join("\n");
@@ -36,12 +36,12 @@ pub(super) fn run_hook(name: &HookName, moves: &[Move]) -> Result<(), Failure> {
 }
 
 /// Lets a unit read its files again. One that does not run reads them when it starts.
-pub(super) fn reload(unit: &UnitName) -> Result<(), Failure> {
+pub(in crate::after_renewal) fn reload(unit: &UnitName) -> Result<(), Failure> {
     control("reload", unit)
 }
 
 /// Stops and starts a unit that runs, and starts one that failed: an expired certificate may be why.
-pub(super) fn restart(unit: &UnitName) -> Result<(), Failure> {
+pub(in crate::after_renewal) fn restart(unit: &UnitName) -> Result<(), Failure> {
     control("restart", unit)
 }
 
