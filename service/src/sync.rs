@@ -13,7 +13,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use crate::certificate::{Certificate, distrust, lost_names};
+use crate::certificate::{Certificate, CertificateError, distrust, lost_names};
 use crate::error::Error;
 use crate::http::{self, Roots, VaultClient};
 use crate::identity::Tokens;
@@ -24,7 +24,7 @@ use crate::store::{Draft, Placed, Store};
 use crate::vault::SecretBundle;
 use common::logging;
 use common::report::Report;
-use common::settings::{ObservedCertificate, Settings, Version};
+use common::settings::{ChainValidation, ObservedCertificate, Settings, Version};
 use jiff::SignedDuration;
 use log::{debug, warn};
 use rustls::RootCertStore;
@@ -302,6 +302,9 @@ impl Pass<'_> {
         let content = bundle.content(&observed.url)?;
         let certificate = Certificate::decode(&content.value, content.content_type.as_deref())?;
         let distrusted = self.anchors.as_ref().and_then(|anchors| distrust(&certificate, anchors, UnixTime::now()));
+        if let (ChainValidation::Require, Some(reason)) = (self.settings.chain_validation, &distrusted) {
+            return Err(CertificateError::Distrusted(reason.clone()).into());
+        }
         let lost = self.store.leaf_in_use(observed).and_then(|before| lost_names(&before, &certificate));
         let remarks = certificate.warnings().iter().cloned().chain(distrusted).chain(lost).collect();
         Ok(self.store.draft(observed, bundle.version(), &certificate, remarks)?)

@@ -54,6 +54,30 @@ fn a_chain_that_leads_to_no_root_of_the_machine_is_said_at_every_poll_and_after_
 }
 
 #[test]
+fn a_chain_that_leads_to_no_root_of_the_machine_is_refused_where_the_settings_say_so() {
+    let story = Story::begin().unwrap();
+    let (_, good) = story.put("web").unwrap();
+    let mut settings = story.observing(&["web"]);
+    settings["secretsManagementSettings"]["chainValidation"] = json!("require");
+    assert_eq!(story.sync(&settings).unwrap().code(), Some(0));
+    let private = Authority::new("Private", 1).unwrap();
+    let issued = private.issue(&Request::new("web.contoso.com").key(KeyKind::P256)).unwrap();
+    let version = story.put_bundle("web", issued.pfx(&Pfx::KEY_VAULT).unwrap()).unwrap();
+    let synced = story.sync(&settings).unwrap();
+    let (code, message) = synced.error(0).unwrap();
+    assert!(code == 40 && message.contains("leads to no root of this machine"), "{message}");
+    assert!(message.contains("chainValidation"), "{message}");
+    assert_eq!(synced.certificate(0)["version"], json!(good), "what is installed stays in use");
+
+    settings["secretsManagementSettings"]["chainValidation"] = json!("Warn");
+    let synced = story.sync(&settings).unwrap();
+    assert_eq!((synced.code(), &synced.certificate(0)["version"]), (Some(0), &json!(version)));
+    settings["secretsManagementSettings"]["chainValidation"] = json!("always");
+    let checked = story.sync(&settings).unwrap().finished;
+    assert!(checked.code == Some(2) && checked.output.contains("\\\"warn\\\" or \\\"require\\\""), "{checked:?}");
+}
+
+#[test]
 fn a_renewal_without_any_of_the_old_names_is_installed_with_a_warning_that_stays() {
     let story = Story::begin().unwrap();
     let put = |names: &[&str]| {

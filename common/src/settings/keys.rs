@@ -35,6 +35,7 @@ impl Section {
                 "keepVersions",
                 "afterRenewal",
                 "keyStorage",
+                "chainValidation",
                 "observedCertificates",
             ],
             Self::Authentication => &["msiEndpoint", "msiClientId"],

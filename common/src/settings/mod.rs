@@ -19,6 +19,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod url;
+mod validation;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -35,6 +36,7 @@ pub use logging::Logging;
 pub use reader::Finding;
 pub use target::*;
 pub use url::{SecretUrl, UrlError, Version};
+pub use validation::ChainValidation;
 
 use keys::Section;
 use reader::{Findings, Node};
@@ -53,6 +55,8 @@ pub struct Settings {
     pub polling_interval: Duration,
     /// Hold back success until every certificate is installed.
     pub require_initial_sync: bool,
+    /// What becomes of certificates that TLS clients would refuse.
+    pub chain_validation: ChainValidation,
     /// The identity that asks for certificates without one of their own.
     pub identity: Arc<Identity>,
     /// What to install, in the order of the settings, without exact duplicates.
@@ -197,6 +201,7 @@ impl Settings {
             .and_then(|node| node.boolean(findings))
             .unwrap_or(false);
         let identity = identity::parse(&root, arc, findings).map(Arc::new);
+        let chain_validation = ChainValidation::parse(&root, findings);
         let defaults = target::Defaults::parse(&root, findings);
         let after_renewal = root
             .get(Section::SecretsManagement, "afterRenewal", findings)
@@ -217,6 +222,7 @@ impl Settings {
         Some(Self {
             polling_interval,
             require_initial_sync,
+            chain_validation,
             identity: identity?,
             certificates,
             logging: logging.unwrap_or_default(),

@@ -69,6 +69,9 @@ pub(crate) enum CertificateError {
         "the value has a certificate with an EC key on a curve without a name: issue it again with a key on a named curve, or leave it out"
     )]
     UnnamedCurve,
+    /// TLS clients would refuse it, and the settings want none of that.
+    #[error("{0}; chainValidation requires that they accept it: trust its root on this machine, or set it to \"warn\"")]
+    Distrusted(String),
     /// OpenSSL failed where no input can make it fail: memory, or a broken build.
     #[error("OpenSSL failed")]
     OpenSsl(#[from] ErrorStack),

@@ -1,0 +1,30 @@
+//! What becomes of a certificate for TLS servers whose chain leads to no root that this machine trusts.
+
+use super::keys::{Root, Section};
+use super::reader::Findings;
+use crate::text::excerpt;
+
+/// `chainValidation`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ChainValidation {
+    /// It is installed, with a warning.
+    #[default]
+    Warn,
+    /// It is refused; what is installed stays in use.
+    Require,
+}
+
+impl ChainValidation {
+    pub(super) fn parse(root: &Root<'_>, findings: &mut Findings) -> Self {
+        let node = root.get(Section::SecretsManagement, "chainValidation", findings);
+        node.and_then(|node| node.parsed(findings, validation)).unwrap_or_default()
+    }
+}
+
+fn validation(text: &str) -> Result<ChainValidation, String> {
+    match text {
+        _ if text.eq_ignore_ascii_case("warn") => Ok(ChainValidation::Warn),
+        _ if text.eq_ignore_ascii_case("require") => Ok(ChainValidation::Require),
+        _ => Err(format!("\"{}\" is no way to validate a chain: write \"warn\" or \"require\"", excerpt(text))),
+    }
+}
