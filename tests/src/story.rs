@@ -202,7 +202,7 @@ impl Story {
         Ok(Synced { result: result.with_context(|| format!("{finished:?}"))?, finished })
     }
 
-    /// Starts `run --status-folder` with these settings; an older status is taken away before.
+    /// Starts `run --status-folder` with these settings.
     pub fn run(&self, document: &Value) -> Result<Service> {
         self.run_with(document, &[])
     }
@@ -217,6 +217,11 @@ impl Story {
         let settings = self.write_settings(document)?;
         let mut command = self.service(&["run", &settings.to_string_lossy(), "--status-folder"])?;
         command.arg(self.status_folder()).args(arguments).envs(environment.iter().copied());
+        self.spawn(&mut command)
+    }
+
+    /// Starts a command that is the service and reports to the status folder; an older status is taken away before.
+    pub fn spawn(&self, command: &mut Command) -> Result<Service> {
         let (log, status) = (self.folder().join("service.log"), self.status_folder().join("0.status"));
         if status.exists() {
             fs::remove_file(&status)?;

@@ -12,13 +12,17 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::handler_story::{target, temporary_folder};
-use crate::story::{Finished, Story, Synced, binary, finish};
+use crate::story::{Finished, Service, Story, Synced, binary, finish};
 
 /// Where Debian has it.
 const SERVER: &str = "/usr/lib/wine/wineserver";
 const COMPILER: &str = "x86_64-w64-mingw32-gcc";
 /// What the executables are built for.
 const TARGET: &str = "x86_64-pc-windows-gnu";
+/// Where Windows has its libraries.
+const SYSTEM: &str = "drive_c/windows/system32";
+/// Wine's own provider of keys would forget them.
+const LIBRARIES: &str = "ncrypt=n";
 
 /// A Windows of its own.
 pub struct Wine<'a> {
@@ -49,6 +53,7 @@ impl<'a> Wine<'a> {
             fs::remove_file(wine.prefix().join(name))?;
             fs::copy(template.join(name), wine.prefix().join(name))?;
         }
+        compile("ncrypt.c", &wine.prefix().join(SYSTEM).join("ncrypt.dll"), &["-shared", "-lbcrypt"])?;
         wine.boot()?;
         Ok(wine)
     }
@@ -98,56 +103,58 @@ impl<'a> Wine<'a> {
     /// A program of Wine's own.
     fn native(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = self.story.world().command(program);
-        command.args(arguments).env("WINEPREFIX", self.prefix()).env("WINEDEBUG", "-all");
+        command.args(arguments).env("WINEPREFIX", self.prefix());
+        command.env("WINEDEBUG", "-all").env("WINEDLLOVERRIDES", LIBRARIES);
         command
     }
 
-    /// `akvvm_service.exe`, built for the package.
+    /// `akvvm_service.exe` with these arguments and its state in the story's folder.
     pub fn service(&self, arguments: &[&str]) -> Result<Command> {
-        let release = binary("akvvm_service")?;
-        let target = release.ancestors().nth(2).context("the target folder")?;
-        let program = target.join(TARGET).join("release/akvvm_service.exe");
-        if !program.is_file() {
-            bail!("{}: is missing; build the production binaries with scripts/package --os windows", program.display());
+        let program = windows_path(&executable("akvvm_service")?);
+        let (verb, others) = arguments.split_first().context("no verb")?;
+        // Wine wants a privilege of who changes the access control list of a key for the second time.
+        let mut command = self.tool("inspect", &["run", &program, verb])?;
+        if matches!(*verb, "run" | "sync") {
+            command.arg("--state-folder").arg(windows_path(&self.story.folder().join("state")));
         }
-        Ok(self.command(&program.to_string_lossy(), arguments))
+        command.args(others);
+        Ok(command)
     }
 
     /// `sync --json` with these settings.
     pub fn sync(&self, document: &Value) -> Result<Synced> {
         let settings = windows_path(&self.story.write_settings(document)?);
-        let state = windows_path(&self.story.folder().join("state"));
-        let finished = finish(&mut self.service(&["sync", "--state-folder", &state, &settings, "--json"])?)?;
+        let finished = finish(&mut self.service(&["sync", &settings, "--json"])?)?;
         let result = serde_json::from_str(&finished.output);
         Ok(Synced { result: result.with_context(|| format!("{finished:?}"))?, finished })
     }
 
+    /// Starts `run --status-folder` with these settings.
+    pub fn start_service(&self, document: &Value) -> Result<Service> {
+        let settings = windows_path(&self.story.write_settings(document)?);
+        let mut command = self.service(&["run", &settings, "--status-folder"])?;
+        command.arg(windows_path(&self.story.status_folder()));
+        self.story.spawn(&mut command)
+    }
+
     /// What a store holds, and what Windows says of its keys.
     pub fn store(&self, whose: Whose, name: &str) -> Result<Vec<Value>> {
-        self.inspect(&[whose.word(), name])
+        self.inspect(&["store", whose.word(), name])
     }
 
-    /// The names of all keys of CAPI.
-    pub fn keys(&self, whose: Whose) -> Result<Vec<Value>> {
-        self.inspect(&["keys", whose.word()])
+    /// The names of all keys, in CAPI and in CNG.
+    pub fn keys(&self, whose: Whose) -> Result<Vec<String>> {
+        let mut keys = Vec::new();
+        for service in ["capi", "cng"] {
+            let names = self.inspect(&["keys", whose.word(), service])?;
+            keys.extend(names.iter().filter_map(Value::as_str).map(str::to_owned));
+        }
+        keys.sort();
+        Ok(keys)
     }
 
-    /// Creates an empty key container of CAPI.
-    pub fn create_key(&self, whose: Whose, name: &str) -> Result<()> {
-        self.inspect(&["create", whose.word(), name]).map(drop)
-    }
-
-    /// Destroys a key of CAPI.
-    pub fn delete_key(&self, whose: Whose, name: &str) -> Result<()> {
-        self.inspect(&["delete", whose.word(), name]).map(drop)
-    }
-
-    /// Gives a key of CAPI this access control list.
-    pub fn set_access(&self, whose: Whose, name: &str, list: &str) -> Result<()> {
-        self.inspect(&["access", whose.word(), name, list]).map(drop)
-    }
-
-    fn inspect(&self, arguments: &[&str]) -> Result<Vec<Value>> {
+    /// Does to a store or a key what others may do: `tests/windows/inspect.c` says what.
+    pub fn inspect(&self, arguments: &[&str]) -> Result<Vec<Value>> {
         let finished = self.succeed(&mut self.tool("inspect", arguments)?)?;
         serde_json::from_str(&finished.output).with_context(|| format!("{finished:?}"))
     }
@@ -156,7 +163,7 @@ impl<'a> Wine<'a> {
     pub fn tool(&self, name: &str, arguments: &[&str]) -> Result<Command> {
         let program = self.folder.path().join(name).with_extension("exe");
         if !program.exists() {
-            compile(&format!("{name}.c"), &program, &["-municode"])?;
+            compile(&format!("{name}.c"), &program, &["-municode", "-lncrypt"])?;
         }
         Ok(self.command(&program.to_string_lossy(), arguments))
     }
@@ -172,7 +179,9 @@ impl<'a> Wine<'a> {
 }
 
 impl Whose {
-    fn word(self) -> &'static str {
+    /// As the command line of `inspect` calls it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
         match self {
             Self::Machine => "machine",
             Self::User => "user",
@@ -184,6 +193,17 @@ impl Drop for Wine<'_> {
     fn drop(&mut self) {
         let _ = self.shut_down();
     }
+}
+
+/// A production executable for Windows.
+fn executable(name: &str) -> Result<PathBuf> {
+    let release = binary(name)?;
+    let target = release.ancestors().nth(2).context("the target folder")?;
+    let program = target.join(TARGET).join("release").join(name).with_extension("exe");
+    if !program.is_file() {
+        bail!("{}: is missing; build the production binaries with scripts/package --os windows", program.display());
+    }
+    Ok(program)
 }
 
 /// A file of this machine, as Wine calls it.
@@ -204,7 +224,7 @@ fn template(story: &Story) -> Result<PathBuf> {
         fs::create_dir(wine.prefix())?;
         wine.boot()?;
         // What Rust programs ask for random numbers; Wine 8 does not have it yet.
-        let system = wine.prefix().join("drive_c/windows/system32");
+        let system = wine.prefix().join(SYSTEM);
         compile("bcryptprimitives.c", &system.join("bcryptprimitives.dll"), &["-shared", "-nostdlib", "-Wl,-e,0"])?;
         wine.succeed(&mut wine.command("winecfg", &["-v", "win10"]))?;
         wine.shut_down()?;

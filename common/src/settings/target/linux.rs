@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::versions;
 use crate::settings::keys::{Root, Section};
 use crate::settings::reader::{Findings, Node};
 use crate::system;
@@ -155,7 +156,7 @@ impl Target {
 
     /// Reads the target of an item: an object, or a bare URL that has defaults only.
     pub(in crate::settings) fn parse(item: &Node<'_>, defaults: &Defaults, findings: &mut Findings) -> Option<Self> {
-        for key in ["keyExportable", "accounts"] {
+        for key in ["keyExportable", "accounts", "keyStorage"] {
             if let Some(node) = item.child(key) {
                 findings.warning(node.path(), "has no effect on Linux");
             }
@@ -223,9 +224,4 @@ fn acls(list: &Node<'_>, defaults: &Defaults, findings: &mut Findings) -> Option
         return Some(Vec::new());
     }
     Some(acls)
-}
-
-/// How many versions stay, one at least.
-fn versions(node: &Node<'_>, findings: &mut Findings) -> Option<NonZeroUsize> {
-    node.count(findings).and_then(|count| NonZeroUsize::new(usize::try_from(count).ok()?))
 }

@@ -1,11 +1,13 @@
 //! Windows: a certificate store, how the private key is kept, and who may use it.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::versions;
 use crate::settings::keys::{Root, Section};
 use crate::settings::reader::{Findings, Node};
 use crate::text::{excerpt, is_deceptive};
@@ -30,6 +32,8 @@ pub struct Target {
     pub key_storage: KeyStorage,
     /// `linkOnRenewal`.
     pub link_on_renewal: LinkOnRenewal,
+    /// `keepVersions`: how many versions stay; all where it is not given.
+    pub keep_versions: Option<NonZeroUsize>,
 }
 
 /// Whose stores.
@@ -67,6 +71,7 @@ pub(in crate::settings) struct Defaults {
     store: Option<Arc<str>>,
     link_on_renewal: LinkOnRenewal,
     key_storage: KeyStorage,
+    keep_versions: Option<NonZeroUsize>,
 }
 
 impl Defaults {
@@ -90,17 +95,13 @@ impl Defaults {
             .get(section, "keyStorage", findings)
             .and_then(|node| node.parsed(findings, key_storage))
             .unwrap_or(KeyStorage::Capi);
-        if let Some(node) = root.get(section, "keepVersions", findings)
-            && node.count(findings).is_some()
-        {
-            findings.warning(node.path(), "has no effect on Windows: all versions stay");
-        }
+        let keep_versions = root.get(section, "keepVersions", findings).and_then(|node| versions(&node, findings));
         for key in ["aclEnabled", "certificateFiles"] {
             if let Some(node) = root.get(section, key, findings) {
                 findings.warning(node.path(), "has no effect on Windows");
             }
         }
-        Self { location, store, link_on_renewal, key_storage }
+        Self { location, store, link_on_renewal, key_storage, keep_versions }
     }
 }
 
@@ -112,7 +113,7 @@ impl Target {
 
     /// Reads the target of an item: an object, or a bare URL that has defaults only.
     pub(in crate::settings) fn parse(item: &Node<'_>, defaults: &Defaults, findings: &mut Findings) -> Option<Self> {
-        for key in ["customSymbolicLinkName", "acls", "owner", "group", "mode", "certificateFiles", "keepVersions"] {
+        for key in ["customSymbolicLinkName", "acls", "owner", "group", "mode", "certificateFiles"] {
             if let Some(node) = item.child(key) {
                 findings.warning(node.path(), "has no effect on Windows");
             }
@@ -125,25 +126,34 @@ impl Target {
             Some(node) => node.parsed(findings, store),
             None => defaults.store.clone(),
         };
+        // All are read before any is missed, so that every mistake is said at once.
         let key_exportable = match item.child("keyExportable") {
-            Some(node) => node.boolean(findings)?,
-            None => false,
+            Some(node) => node.boolean(findings),
+            None => Some(false),
         };
         let key_storage = match item.child("keyStorage") {
-            Some(node) => node.parsed(findings, key_storage)?,
-            None => defaults.key_storage,
+            Some(node) => node.parsed(findings, key_storage),
+            None => Some(defaults.key_storage),
         };
         let accounts = match item.child("accounts") {
-            Some(list) => list.list(findings)?.filter_map(|node| node.parsed(findings, account)).collect(),
-            None => Vec::new(),
+            Some(list) => list.list(findings).and_then(|list| {
+                let read: Vec<_> = list.map(|node| node.parsed(findings, account)).collect();
+                read.into_iter().collect()
+            }),
+            None => Some(Vec::new()),
+        };
+        let keep_versions = match item.child("keepVersions") {
+            Some(node) => versions(&node, findings).map(Some),
+            None => Some(defaults.keep_versions),
         };
         Some(Self {
             location: location?,
             store: store?,
-            key_exportable,
-            accounts,
-            key_storage,
+            key_exportable: key_exportable?,
+            accounts: accounts?,
+            key_storage: key_storage?,
             link_on_renewal: defaults.link_on_renewal,
+            keep_versions: keep_versions?,
         })
     }
 
@@ -154,7 +164,9 @@ impl Target {
 
     /// Whether a certificate that two entries of the settings share can be as both want it.
     pub(in crate::settings) fn agrees_with(&self, other: &Self) -> bool {
-        self.key_exportable == other.key_exportable && self.key_storage == other.key_storage
+        self.key_exportable == other.key_exportable
+            && self.key_storage == other.key_storage
+            && self.keep_versions == other.keep_versions
     }
 
     /// A certificate in the store, as PowerShell writes it.
@@ -169,17 +181,21 @@ impl Target {
 
     /// Whether the version before the newest one is installed, too.
     pub fn keeps_second(&self) -> bool {
-        true
+        self.keep_versions.is_none_or(|versions| versions.get() > 1)
     }
 
     /// Its values, as `check --json` shows them.
     pub fn to_json(&self) -> Value {
-        json!({
+        let mut shown = json!({
             "store": format!(r"Cert:\{}\{}", self.location, self.store),
             "keyExportable": self.key_exportable,
             "keyStorage": match self.key_storage { KeyStorage::Capi => "capi", KeyStorage::Cng => "cng" },
             "accounts": self.accounts,
-        })
+        });
+        if let Some(versions) = self.keep_versions {
+            shown["keepVersions"] = json!(versions);
+        }
+        shown
     }
 
     /// The same target, sharing what it has in common with `other`.

@@ -12,9 +12,9 @@ use windows_sys::Win32::Security::Cryptography::{
     CERT_STORE_CTRL_COMMIT_FORCE_FLAG, CERT_STORE_MAXIMUM_ALLOWED_FLAG, CERT_STORE_PROV_SYSTEM_W,
     CERT_SYSTEM_STORE_CURRENT_USER, CERT_SYSTEM_STORE_INFO, CERT_SYSTEM_STORE_LOCAL_MACHINE, CRYPT_INTEGER_BLOB,
     CRYPT_KEY_PROV_INFO, CertAddCertificateContextToStore, CertCloseStore, CertControlStore,
-    CertCreateCertificateContext, CertEnumCertificatesInStore, CertEnumSystemStore, CertFreeCertificateContext,
-    CertGetCertificateContextProperty, CertOpenStore, CertSetCertificateContextProperty, HCERTSTORE,
-    PKCS_7_ASN_ENCODING, X509_ASN_ENCODING,
+    CertCreateCertificateContext, CertDeleteCertificateFromStore, CertDuplicateCertificateContext,
+    CertEnumCertificatesInStore, CertEnumSystemStore, CertFreeCertificateContext, CertGetCertificateContextProperty,
+    CertOpenStore, CertSetCertificateContextProperty, HCERTSTORE, PKCS_7_ASN_ENCODING, X509_ASN_ENCODING,
 };
 use windows_sys::core::BOOL;
 
@@ -58,9 +58,7 @@ impl CertificateStore {
                 return all;
             }
             // SAFETY: the context is one that the call above gave.
-            all.push(Context(unsafe {
-                windows_sys::Win32::Security::Cryptography::CertDuplicateCertificateContext(last)
-            }));
+            all.push(Context(unsafe { CertDuplicateCertificateContext(last) }));
         }
     }
 
@@ -77,6 +75,13 @@ impl CertificateStore {
             Err(failure) if failure.code == CRYPT_E_EXISTS => Ok(false),
             Err(failure) => Err(failure),
         }
+    }
+
+    /// Takes a certificate of this store out of it.
+    pub(super) fn remove(&self, certificate: &Context) -> Result<(), Failure> {
+        // SAFETY: the context is open; the call takes the copy.
+        let removed = unsafe { CertDeleteCertificateFromStore(CertDuplicateCertificateContext(certificate.0)) };
+        Failure::unless(removed, "remove the certificate")
     }
 
     fn add(&self, certificate: &Context, disposition: u32) -> Result<(), Failure> {

@@ -15,7 +15,7 @@ mod place;
 mod record;
 mod sweep;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use common::report::Installed;
@@ -49,6 +49,8 @@ pub(crate) struct Draft<'a> {
     intermediates: Vec<Context>,
     /// Where it was made for this version.
     key: Option<Key>,
+    /// What is remembered with it.
+    remarks: Vec<String>,
     placed: Placed,
 }
 
@@ -125,7 +127,7 @@ impl Store {
                 return Ok(None);
             }
         };
-        let mut warnings = Vec::new();
+        let mut warnings = Place::remarks(&context, &base, version);
         self.restore_access(place, &base, &key, &installed, &mut warnings);
         Ok(Some(Placed { installed, warnings, unreadable: None }))
     }
@@ -140,7 +142,7 @@ impl Store {
         let place = self.place(observed)?;
         let Some((context, version)) = place.in_use(&base) else { return Ok(None) };
         let Some(installed) = installed(&context, &version) else { return Ok(None) };
-        let mut warnings = Vec::new();
+        let mut warnings = Place::remarks(&context, &base, &version);
         match context.key().map(|place| Key::open(&place)) {
             Some(Ok(key)) => self.restore_access(place, &base, &key, &installed, &mut warnings),
             Some(Err(failure)) => warnings.push(failure.at(&place.path(&installed.thumbprint)).to_string()),
@@ -170,7 +172,7 @@ impl Store {
             .wanted
             .get(&base)
             .map_or_else(|| Wanted::default().form(true), |wanted| wanted.form(place.is_machine));
-        let mut warnings = remarks;
+        let mut warnings = remarks.clone();
         let readers = self.readers(place, &base, &mut warnings);
 
         let leaf = Context::new(&certificate.chain[0].to_der().map_err(encode_failed)?).map_err(failed)?;
@@ -205,7 +207,7 @@ impl Store {
             not_after: certificate.not_after(),
         };
         let placed = Placed { installed, warnings, unreadable: None };
-        Ok(Draft { place, base, version: *version, leaf, intermediates, key, placed })
+        Ok(Draft { place, base, version: *version, leaf, intermediates, key, remarks, placed })
     }
 
     /// Puts a version into its store. Which version is in use stays as it is.
@@ -215,7 +217,7 @@ impl Store {
     /// As for [`Store::find`].
     pub(crate) fn name(mut draft: Draft<'_>) -> Result<Placed, StoreError> {
         let path = draft.place.path(&draft.placed.installed.thumbprint);
-        let put = draft.place.put(&draft.base, &draft.version, &draft.leaf, &draft.intermediates);
+        let put = draft.place.put(&draft.base, &draft.version, &draft.leaf, &draft.intermediates, &draft.remarks);
         put.map_err(|failure| failure.at(&path))?;
         // A certificate points to it now.
         draft.key = None;
@@ -236,10 +238,12 @@ impl Store {
         taken.map_err(|failure| failure.at(place.store_path()))?.ok_or_else(gone)
     }
 
-    /// Lets older certificates lead to those that are in use now, where the settings want it, and tells the system.
+    /// Lets older certificates lead to those that are in use now, where the settings want it, and tells the system. Then removes
+    /// older versions, where the settings say how many stay.
     pub(crate) fn finish<'a>(&self, certificates: impl Iterator<Item = &'a ObservedCertificate>) {
+        let certificates: Vec<_> = certificates.collect();
         let mut places: Vec<(Location, String)> = Vec::new();
-        for observed in certificates {
+        for observed in &certificates {
             let key = key_of(observed);
             if observed.target.link_on_renewal != LinkOnRenewal::No && !places.contains(&key) {
                 if let Some(Ok(place)) = self.places.get(&key) {
@@ -248,6 +252,15 @@ impl Store {
                 places.push(key);
             }
         }
+        let mut pruned = BTreeSet::new();
+        for observed in certificates {
+            if let (Some(versions), Ok(place)) = (observed.target.keep_versions, self.place(observed))
+                && place.prune(&observed.base_name(), versions)
+            {
+                pruned.insert(place.is_machine);
+            }
+        }
+        pruned.into_iter().for_each(sweep::orphans);
     }
 
     fn place(&self, observed: &ObservedCertificate) -> Result<&Place, StoreError> {

@@ -1,11 +1,14 @@
 //! One certificate store: what is in it of each certificate of a vault, and what changes there.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use common::report::Thumbprint;
 use common::settings::{KeyStorage, LinkOnRenewal, Target, Version};
+use jiff::Timestamp;
 
 use super::StoreError;
 use super::certificate_store::{self, CertificateStore, Context};
@@ -92,6 +95,11 @@ impl Place {
         self.store.certificates().into_iter().find(|context| records(context).has(base, version))
     }
 
+    /// What was remarked on a version when it was put there.
+    pub(super) fn remarks(context: &Context, base: &str, version: &Version) -> Vec<String> {
+        records(context).find(base, version).map(|record| record.remarks.clone()).unwrap_or_default()
+    }
+
     /// The version in use, and its certificate.
     pub(super) fn in_use(&self, base: &str) -> Option<(Context, Version)> {
         let turns = self.store.certificates().into_iter().filter_map(|context| {
@@ -101,13 +109,14 @@ impl Place {
         turns.max_by_key(|(_, record)| record.turn).map(|(context, record)| (context, record.version))
     }
 
-    /// Puts a version there, first what certifies it. What is known of the same certificate stays known.
+    /// Puts a version there with these remarks on it, first what certifies it. What is known of the same certificate stays known.
     pub(super) fn put(
         &self,
         base: &str,
         version: &Version,
         leaf: &Context,
         intermediates: &[Context],
+        remarks: &[String],
     ) -> Result<(), Failure> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         for intermediate in intermediates {
@@ -121,7 +130,7 @@ impl Place {
         }
         let there = self.certificate(&leaf.thumbprint());
         let mut known = there.as_ref().map(records).unwrap_or_default();
-        known.add(base, version);
+        known.add(base, version, remarks);
         leaf.set_description(&known.to_string())?;
         leaf.set_friendly_name(&format!("{base}.{}", version.as_str()))?;
         if let Some(link) = there.and_then(|there| there.renewal()) {
@@ -147,6 +156,44 @@ impl Place {
         context.set_description(&known.to_string())?;
         self.store.commit()?;
         Ok(Some(true))
+    }
+
+    /// Removes older versions of a certificate beyond the newest `versions`, never the one in use. `false` when all stay. Their
+    /// keys are no certificate's any more then.
+    pub(super) fn prune(&self, base: &str, versions: NonZeroUsize) -> bool {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.store.certificates();
+        let mut ours: Vec<(Timestamp, Record, &Context)> = Vec::new();
+        for context in &all {
+            let Some((not_before, _)) = context.x509().and_then(|x509| certificate::validity(&x509)) else { continue };
+            ours.extend(records(context).of(base).map(|record| (not_before, record.clone(), context)));
+        }
+        ours.sort_by_key(|(not_before, record, _)| Reverse((*not_before, record.turn)));
+        let in_use = ours.iter().map(|(_, record, _)| record.turn).max();
+        let mut pruned = false;
+        for (_, record, context) in ours.iter().skip(versions.get()) {
+            if Some(record.turn) == in_use {
+                continue;
+            }
+            let path = self.path(&context.thumbprint());
+            match self.remove(context, record) {
+                Ok(()) => log::info!("{}: removed, as newer versions are enough by keepVersions", path.display()),
+                Err(failure) => log::warn!("{}", failure.at(&path)),
+            }
+            pruned = true;
+        }
+        pruned
+    }
+
+    /// A certificate that is also another version stays for that.
+    fn remove(&self, context: &Context, record: &Record) -> Result<(), Failure> {
+        let mut known = records(context);
+        if known.remove(&record.base, &record.version) {
+            context.set_description(&known.to_string())?;
+        } else {
+            self.store.remove(context)?;
+        }
+        self.store.commit()
     }
 
     /// Lets each older certificate lead to the newest that may stand for it, and says so.

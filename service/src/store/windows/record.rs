@@ -1,15 +1,21 @@
 //! What a certificate in a store says of where it came from: a text in its description. State lives in the store itself,
 //! and goes with the certificate.
 //!
-//! A certificate may be several versions at once, of several certificates of vaults: each has a line. The version whose
-//! number is the highest of all versions of its certificate is the one in use.
+//! A certificate may be several versions at once, of several certificates of vaults: each has a line, and below it what
+//! a person should know of it. The version whose number is the highest of all versions of its certificate is the one in use.
 
 use std::fmt;
 
 use common::settings::Version;
+use common::text::bounded;
 
 /// The first line, for who reads it in the management console.
 const TITLE: &str = "Key Vault VM extension";
+/// Before a remark on the version in the line above.
+const REMARK: &str = "- ";
+/// Remarks that are remembered, and of each the most characters.
+const REMARKS: usize = 4;
+const LONGEST_REMARK: usize = 400;
 
 /// A version that a certificate is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +25,8 @@ pub(super) struct Record {
     pub(super) version: Version,
     /// Its turn among the versions that came into use, from 1; 0 when it did not.
     pub(super) turn: u32,
+    /// What a person should know of it as long as it is in use.
+    pub(super) remarks: Vec<String>,
 }
 
 /// All that a certificate says.
@@ -32,22 +40,42 @@ impl Records {
         if lines.next() != Some(TITLE) {
             return Self::default();
         }
-        Self(lines.filter_map(Record::parse).collect())
+        let mut records: Vec<Record> = Vec::new();
+        for line in lines {
+            match (line.strip_prefix(REMARK), records.last_mut()) {
+                (Some(remark), Some(record)) => record.remarks.push(remark.to_owned()),
+                _ => records.extend(Record::parse(line)),
+            }
+        }
+        Self(records)
     }
 
     pub(super) fn of(&self, base: &str) -> impl Iterator<Item = &Record> {
         self.0.iter().filter(move |record| record.base == base)
     }
 
-    pub(super) fn has(&self, base: &str, version: &Version) -> bool {
-        self.of(base).any(|record| record.version == *version)
+    /// What is said of this version.
+    pub(super) fn find(&self, base: &str, version: &Version) -> Option<&Record> {
+        self.of(base).find(|record| record.version == *version)
     }
 
-    /// Notes that it is this version, too, unless it says so already.
-    pub(super) fn add(&mut self, base: &str, version: &Version) {
-        if !self.has(base, version) {
-            self.0.push(Record { base: base.to_owned(), version: *version, turn: 0 });
+    pub(super) fn has(&self, base: &str, version: &Version) -> bool {
+        self.find(base, version).is_some()
+    }
+
+    /// Notes that it is this version, too, with these remarks.
+    pub(super) fn add(&mut self, base: &str, version: &Version, remarks: &[String]) {
+        let remarks = remarks.iter().take(REMARKS).map(|remark| bounded(remark, LONGEST_REMARK)).collect();
+        match self.0.iter_mut().find(|record| record.base == base && record.version == *version) {
+            Some(record) => record.remarks = remarks,
+            None => self.0.push(Record { base: base.to_owned(), version: *version, turn: 0, remarks }),
         }
+    }
+
+    /// Forgets that it is this version; false when it is no version of anything any more.
+    pub(super) fn remove(&mut self, base: &str, version: &Version) -> bool {
+        self.0.retain(|record| record.base != base || record.version != *version);
+        !self.0.is_empty()
     }
 
     /// Gives this version its turn.
@@ -62,15 +90,23 @@ impl Record {
     fn parse(line: &str) -> Option<Self> {
         let (name, turn) = line.split_once(' ')?;
         let (base, version) = name.rsplit_once('.')?;
-        Some(Self { base: base.to_owned(), version: Version::parse(version)?, turn: turn.parse().ok()? })
+        Some(Self {
+            base: base.to_owned(),
+            version: Version::parse(version)?,
+            turn: turn.parse().ok()?,
+            remarks: Vec::new(),
+        })
     }
 }
 
 impl fmt::Display for Records {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(TITLE)?;
-        for Record { base, version, turn } in &self.0 {
+        for Record { base, version, turn, remarks } in &self.0 {
             write!(f, "\n{base}.{} {turn}", version.as_str())?;
+            for remark in remarks {
+                write!(f, "\n{REMARK}{remark}")?;
+            }
         }
         Ok(())
     }
@@ -85,11 +121,12 @@ mod tests {
     fn reads_what_it_wrote_and_nothing_else() {
         let [one, two] = ['1', '2'].map(|digit| Version::parse(&digit.to_string().repeat(32)).unwrap());
         let mut records = Records::default();
-        records.add("contoso.web", &one);
-        records.add("contoso.web", &one);
-        records.add("contoso.api", &two);
+        records.add("contoso.web", &one, &[]);
+        records.add("contoso.web", &one, &["is odd".to_owned(), "is very odd".to_owned()]);
+        records.add("contoso.api", &two, &[]);
         records.set_turn("contoso.api", &two, 7);
         assert_eq!(records.0.len(), 2);
+        assert_eq!(records.0[0].remarks.len(), 2);
         assert_eq!(Records::parse(&records.to_string()), records);
         assert!(records.has("contoso.web", &one) && !records.has("contoso.web", &two));
         for foreign in

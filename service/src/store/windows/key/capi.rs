@@ -4,7 +4,7 @@ use std::ptr::{null, null_mut};
 
 use openssl::bn::BigNumRef;
 use openssl::pkey::{PKey, Private};
-use windows_sys::Win32::Foundation::{ERROR_MORE_DATA, ERROR_NO_MORE_ITEMS};
+use windows_sys::Win32::Foundation::{ERROR_MORE_DATA, ERROR_NO_MORE_ITEMS, NTE_BAD_FLAGS};
 use windows_sys::Win32::Security::Cryptography::{
     AT_KEYEXCHANGE, CALG_RSA_KEYX, CALG_SHA_256, CRYPT_DELETEKEYSET, CRYPT_EXPORT, CRYPT_EXPORTABLE, CRYPT_FIRST,
     CRYPT_MACHINE_KEYSET, CRYPT_NEWKEYSET, CRYPT_NEXT, CRYPT_SILENT, CRYPT_VERIFYCONTEXT, CryptAcquireContextW,
@@ -166,14 +166,21 @@ pub(super) fn all(is_machine: bool) -> Result<Vec<Place>, Failure> {
     let provider = Provider::acquire(None, &place, flags | CRYPT_VERIFYCONTEXT | CRYPT_SILENT, action)?;
     let mut places = Vec::new();
     let mut first = CRYPT_FIRST;
+    // Whose keys are listed is said by the provider; Wine wants it said again, which Windows may refuse.
+    let mut whose = flags;
     loop {
         let mut name = vec![0_u8; LONGEST_NAME];
         let mut length = LONGEST_NAME as u32;
+        let wanted = first | whose;
         // SAFETY: the provider is open; the buffer is as long as said.
         let got =
-            unsafe { CryptGetProvParam(provider.0, PP_ENUMCONTAINERS, name.as_mut_ptr(), &raw mut length, first) };
+            unsafe { CryptGetProvParam(provider.0, PP_ENUMCONTAINERS, name.as_mut_ptr(), &raw mut length, wanted) };
         match Failure::unless(got, action) {
             Ok(()) => {}
+            Err(failure) if failure.code == NTE_BAD_FLAGS && whose != 0 => {
+                whose = 0;
+                continue;
+            }
             Err(failure) if failure.code == ERROR_NO_MORE_ITEMS as i32 => return Ok(places),
             Err(failure) if failure.code == ERROR_MORE_DATA as i32 => continue,
             Err(failure) => return Err(failure),

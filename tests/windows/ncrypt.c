@@ -1,0 +1,457 @@
+/* A key storage provider of CNG for a Wine whose own one forgets its keys: the calls of ncrypt.dll that programs make for
+   a certificate's private key, written from their documentation. A key is a file with its export policy and its security
+   descriptor, of the machine (C:\ProgramData\Microsoft\Crypto\Keys) or of the user. What the real one refuses is refused
+   with the same numbers: a name that is taken, flags that are not known, a key that was not finalized, a policy that
+   comes too late, an export that the policy does not allow, and KeyGuard, which needs a machine of its own.
+   Keys on P-384 and P-521 are kept but do not sign, as Wine's BCrypt does not take them.
+   Who may open a key is not enforced: whoever runs the tests is an administrator. */
+#include <windows.h>
+#include <bcrypt.h>
+#include <ncrypt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EXPORT __declspec(dllexport) SECURITY_STATUS WINAPI
+#define PROVIDER 0x50524f56
+#define KEY 0x4b455931
+#define LONGEST 8192
+#define EC_KINDS 3
+/* The headers of this compiler may be older than these. */
+#define VBS_FLAGS 0x30000u
+#define BUFFER_PKCS_KEY_NAME 45
+#ifndef NTE_VBS_UNAVAILABLE
+#define NTE_VBS_UNAVAILABLE ((SECURITY_STATUS)0x80090045)
+#endif
+
+/* What a file holds, followed by the descriptor and the key. */
+struct stored { DWORD magic, policy, descriptor_length, key_length; WCHAR algorithm[16]; };
+
+struct key {
+    DWORD magic, is_machine, is_final;
+    WCHAR name[128];
+    struct stored stored;
+    BYTE *descriptor;
+    BYTE blob[LONGEST];
+};
+
+struct provider { DWORD magic; };
+struct search { HANDLE handle; };
+
+static struct key *as_key(NCRYPT_HANDLE handle)
+{
+    struct key *key = (struct key *)handle;
+    return key && key->magic == KEY ? key : NULL;
+}
+
+/* Where the keys are; the folders are made. */
+static void folder(DWORD is_machine, WCHAR *path)
+{
+    static const WCHAR *const parts[] = {L"\\Microsoft", L"\\Crypto", L"\\Keys"};
+    size_t at;
+    if (!GetEnvironmentVariableW(is_machine ? L"ProgramData" : L"APPDATA", path, MAX_PATH)) wcscpy(path, L"C:");
+    for (at = 0; at < 3; at++) CreateDirectoryW(wcscat(path, parts[at]), NULL);
+}
+
+static void file(const struct key *key, WCHAR *path)
+{
+    folder(key->is_machine, path);
+    wcscat(wcscat(path, L"\\"), key->name);
+}
+
+static BOOL is_name(const WCHAR *name)
+{
+    return name && *name && wcslen(name) < 128 && !wcspbrk(name, L"\\/:*?");
+}
+
+/* Reading DER: moves into or behind the next element if it has this tag. */
+static BOOL next(const BYTE **at, const BYTE *end, BYTE tag, const BYTE **content, DWORD *length)
+{
+    DWORD count;
+    if (end - *at < 2 || **at != tag) return FALSE;
+    *length = (*at)[1];
+    *at += 2;
+    if (*length & 0x80) {
+        count = *length & 0x7f;
+        if (count > 2 || end - *at < (LONG)count) return FALSE;
+        for (*length = 0; count--; (*at)++) *length = *length << 8 | **at;
+    }
+    if (end - *at < (LONG)*length) return FALSE;
+    *content = *at;
+    *at += *length;
+    return TRUE;
+}
+
+/* A number without zeros in front. */
+static BOOL number(const BYTE **at, const BYTE *end, const BYTE **content, DWORD *length)
+{
+    if (!next(at, end, 2, content, length)) return FALSE;
+    while (*length > 1 && !**content) (*content)++, (*length)--;
+    return TRUE;
+}
+
+static BYTE *padded(BYTE *to, const BYTE *from, DWORD length, DWORD wanted)
+{
+    memset(to, 0, wanted - length);
+    memcpy(to + wanted - length, from, length);
+    return to + wanted;
+}
+
+/* RSAPrivateKey (RFC 8017) as BCRYPT_RSAFULLPRIVATE_BLOB. */
+static BOOL read_rsa(struct stored *stored, BYTE *blob, const BYTE *at, const BYTE *end)
+{
+    BCRYPT_RSAKEY_BLOB *header = (BCRYPT_RSAKEY_BLOB *)blob;
+    const BYTE *numbers[9];
+    DWORD lengths[9], index, half;
+    BYTE *to = blob + sizeof *header;
+    for (index = 0; index < 9; index++) if (!number(&at, end, &numbers[index], &lengths[index])) return FALSE;
+    half = lengths[1] / 2;
+    if (lengths[1] > 1024 || lengths[1] < 128 || lengths[2] > 8 || lengths[3] > lengths[1]) return FALSE;
+    for (index = 4; index < 9; index++) if (lengths[index] > half) return FALSE;
+    header->Magic = BCRYPT_RSAFULLPRIVATE_MAGIC;
+    header->BitLength = lengths[1] * 8;
+    header->cbPublicExp = lengths[2];
+    header->cbModulus = lengths[1];
+    header->cbPrime1 = header->cbPrime2 = half;
+    to = padded(to, numbers[2], lengths[2], lengths[2]);
+    to = padded(to, numbers[1], lengths[1], lengths[1]);
+    for (index = 4; index < 9; index++) to = padded(to, numbers[index], lengths[index], half);
+    to = padded(to, numbers[3], lengths[3], lengths[1]);
+    stored->key_length = to - blob;
+    wcscpy(stored->algorithm, BCRYPT_RSA_ALGORITHM);
+    return TRUE;
+}
+
+/* ECPrivateKey (RFC 5915) with its public half as BCRYPT_ECCPRIVATE_BLOB. */
+static BOOL read_ec(struct stored *stored, BYTE *blob, const BYTE *curve, DWORD curve_length, const BYTE *at,
+                    const BYTE *end)
+{
+    static const struct { const char *curve; DWORD length, size, magic; const WCHAR *algorithm; } kinds[EC_KINDS] = {
+        {"\x2a\x86\x48\xce\x3d\x03\x01\x07", 8, 32, BCRYPT_ECDSA_PRIVATE_P256_MAGIC, BCRYPT_ECDSA_P256_ALGORITHM},
+        {"\x2b\x81\x04\x00\x22", 5, 48, BCRYPT_ECDSA_PRIVATE_P384_MAGIC, BCRYPT_ECDSA_P384_ALGORITHM},
+        {"\x2b\x81\x04\x00\x23", 5, 66, BCRYPT_ECDSA_PRIVATE_P521_MAGIC, BCRYPT_ECDSA_P521_ALGORITHM},
+    };
+    BCRYPT_ECCKEY_BLOB *header = (BCRYPT_ECCKEY_BLOB *)blob;
+    const BYTE *version, *secret, *wrapped, *point;
+    DWORD kind, length, secret_length;
+    for (kind = 0; kind < EC_KINDS; kind++)
+        if (kinds[kind].length == curve_length && !memcmp(kinds[kind].curve, curve, curve_length)) break;
+    if (kind == EC_KINDS) return FALSE;
+    if (!next(&at, end, 2, &version, &length) || !next(&at, end, 4, &secret, &secret_length)
+        || secret_length > kinds[kind].size) return FALSE;
+    if (at < end && *at == 0xa0 && !next(&at, end, 0xa0, &wrapped, &length)) return FALSE;
+    if (!next(&at, end, 0xa1, &wrapped, &length) || !next(&wrapped, end, 3, &point, &length)
+        || length != 2 + 2 * kinds[kind].size || point[1] != 4) return FALSE;
+    header->dwMagic = kinds[kind].magic;
+    header->cbKey = kinds[kind].size;
+    memcpy(blob + sizeof *header, point + 2, length - 2);
+    padded(blob + sizeof *header + length - 2, secret, secret_length, kinds[kind].size);
+    stored->key_length = sizeof *header + 3 * kinds[kind].size;
+    wcscpy(stored->algorithm, kinds[kind].algorithm);
+    return TRUE;
+}
+
+/* PrivateKeyInfo (RFC 5208). */
+static BOOL read_pkcs8(struct stored *stored, BYTE *blob, const BYTE *at, DWORD length)
+{
+    static const BYTE rsa[] = {0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1};
+    static const BYTE ec[] = {0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1};
+    const BYTE *end = at + length, *inner, *algorithm, *kind, *curve, *wrapped, *key, *ignored;
+    DWORD inner_length, kind_length, curve_length;
+    if (!next(&at, end, 0x30, &inner, &inner_length)) return FALSE;
+    end = inner + inner_length;
+    if (!next(&inner, end, 2, &ignored, &length) || !next(&inner, end, 0x30, &algorithm, &length)) return FALSE;
+    ignored = algorithm + length;
+    if (!next(&algorithm, ignored, 6, &kind, &kind_length)) return FALSE;
+    if (!next(&inner, end, 4, &wrapped, &length)) return FALSE;
+    end = wrapped + length;
+    if (!next(&wrapped, end, 0x30, &key, &length)) return FALSE;
+    if (kind_length == sizeof rsa && !memcmp(kind, rsa, sizeof rsa)) return read_rsa(stored, blob, key, key + length);
+    if (kind_length != sizeof ec || memcmp(kind, ec, sizeof ec)) return FALSE;
+    if (!next(&algorithm, ignored, 6, &curve, &curve_length)) return FALSE;
+    return read_ec(stored, blob, curve, curve_length, key, key + length);
+}
+
+/* Keeps the key: the whole file under its name, or none. */
+static SECURITY_STATUS keep(const struct key *key, BOOL is_new)
+{
+    WCHAR path[2 * MAX_PATH], temporary[2 * MAX_PATH];
+    HANDLE handle;
+    DWORD written, done;
+    file(key, path);
+    wcscat(wcscpy(temporary, path), L"~");
+    handle = CreateFileW(temporary, GENERIC_WRITE, 0, NULL, CREATE_ALWAYS, FILE_ATTRIBUTE_NORMAL, NULL);
+    if (handle == INVALID_HANDLE_VALUE) return NTE_PERM;
+    done = WriteFile(handle, &key->stored, sizeof key->stored, &written, NULL)
+        && WriteFile(handle, key->descriptor, key->stored.descriptor_length, &written, NULL)
+        && WriteFile(handle, key->blob, key->stored.key_length, &written, NULL);
+    CloseHandle(handle);
+    if (done && MoveFileExW(temporary, path, is_new ? 0 : MOVEFILE_REPLACE_EXISTING)) return ERROR_SUCCESS;
+    DeleteFileW(temporary);
+    return is_new ? NTE_EXISTS : NTE_PERM;
+}
+
+static SECURITY_STATUS load(struct key *key)
+{
+    WCHAR path[2 * MAX_PATH];
+    HANDLE handle;
+    DWORD got = 0;
+    BOOL done;
+    file(key, path);
+    handle = CreateFileW(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE, NULL, OPEN_EXISTING, 0, NULL);
+    if (handle == INVALID_HANDLE_VALUE) return NTE_BAD_KEYSET;
+    done = ReadFile(handle, &key->stored, sizeof key->stored, &got, NULL) && got == sizeof key->stored
+        && key->stored.magic == KEY && key->stored.key_length <= LONGEST
+        && (key->descriptor = malloc(key->stored.descriptor_length + 1))
+        && ReadFile(handle, key->descriptor, key->stored.descriptor_length, &got, NULL)
+        && ReadFile(handle, key->blob, key->stored.key_length, &got, NULL) && got == key->stored.key_length;
+    CloseHandle(handle);
+    return done ? ERROR_SUCCESS : NTE_BAD_KEYSET;
+}
+
+static void release(struct key *key)
+{
+    key->magic = 0;
+    free(key->descriptor);
+    SecureZeroMemory(key->blob, sizeof key->blob);
+    free(key);
+}
+
+EXPORT NCryptOpenStorageProvider(NCRYPT_PROV_HANDLE *handle, LPCWSTR name, DWORD flags)
+{
+    struct provider *provider;
+    if (!handle) return NTE_INVALID_PARAMETER;
+    if (flags & ~NCRYPT_SILENT_FLAG) return NTE_BAD_FLAGS;
+    if (name && wcscmp(name, MS_KEY_STORAGE_PROVIDER)) return NTE_BAD_KEYSET;
+    if (!(provider = malloc(sizeof *provider))) return NTE_NO_MEMORY;
+    provider->magic = PROVIDER;
+    *handle = (NCRYPT_PROV_HANDLE)provider;
+    return ERROR_SUCCESS;
+}
+
+EXPORT NCryptImportKey(NCRYPT_PROV_HANDLE provider, NCRYPT_KEY_HANDLE wrapping, LPCWSTR type, NCryptBufferDesc *parameters,
+                       NCRYPT_KEY_HANDLE *handle, PBYTE data, DWORD length, DWORD flags)
+{
+    const DWORD known = NCRYPT_MACHINE_KEY_FLAG | NCRYPT_DO_NOT_FINALIZE_FLAG | NCRYPT_SILENT_FLAG | VBS_FLAGS;
+    WCHAR path[2 * MAX_PATH];
+    struct key *key;
+    const WCHAR *name = NULL;
+    DWORD at;
+    SECURITY_STATUS status = ERROR_SUCCESS;
+    if (!provider || ((struct provider *)provider)->magic != PROVIDER || wrapping) return NTE_INVALID_HANDLE;
+    if (!handle || !data || !type) return NTE_INVALID_PARAMETER;
+    if (flags & ~known) return NTE_BAD_FLAGS;
+    if (flags & VBS_FLAGS) return NTE_VBS_UNAVAILABLE;
+    if (wcscmp(type, NCRYPT_PKCS8_PRIVATE_KEY_BLOB)) return NTE_NOT_SUPPORTED;
+    for (at = 0; parameters && at < parameters->cBuffers; at++)
+        if (parameters->pBuffers[at].BufferType == BUFFER_PKCS_KEY_NAME) name = parameters->pBuffers[at].pvBuffer;
+    /* Without a name nothing would be kept. */
+    if (!is_name(name)) return NTE_INVALID_PARAMETER;
+    if (!(key = calloc(1, sizeof *key))) return NTE_NO_MEMORY;
+    key->magic = key->stored.magic = KEY;
+    key->is_machine = !!(flags & NCRYPT_MACHINE_KEY_FLAG);
+    wcscpy(key->name, name);
+    file(key, path);
+    if (GetFileAttributesW(path) != INVALID_FILE_ATTRIBUTES) status = NTE_EXISTS;
+    else if (!read_pkcs8(&key->stored, key->blob, data, length)) status = NTE_BAD_DATA;
+    else if (!(flags & NCRYPT_DO_NOT_FINALIZE_FLAG)) {
+        status = keep(key, TRUE);
+        key->is_final = TRUE;
+    }
+    if (status) {
+        release(key);
+        return status;
+    }
+    *handle = (NCRYPT_KEY_HANDLE)key;
+    return ERROR_SUCCESS;
+}
+
+EXPORT NCryptOpenKey(NCRYPT_PROV_HANDLE provider, NCRYPT_KEY_HANDLE *handle, LPCWSTR name, DWORD spec, DWORD flags)
+{
+    struct key *key;
+    SECURITY_STATUS status;
+    if (!provider || ((struct provider *)provider)->magic != PROVIDER) return NTE_INVALID_HANDLE;
+    if (!handle || !name) return NTE_INVALID_PARAMETER;
+    if (flags & ~(NCRYPT_MACHINE_KEY_FLAG | NCRYPT_SILENT_FLAG)) return NTE_BAD_FLAGS;
+    if (spec || !is_name(name)) return NTE_BAD_KEYSET;
+    if (!(key = calloc(1, sizeof *key))) return NTE_NO_MEMORY;
+    key->magic = KEY;
+    key->is_machine = !!(flags & NCRYPT_MACHINE_KEY_FLAG);
+    key->is_final = TRUE;
+    wcscpy(key->name, name);
+    if ((status = load(key))) release(key);
+    else *handle = (NCRYPT_KEY_HANDLE)key;
+    return status;
+}
+
+EXPORT NCryptFinalizeKey(NCRYPT_KEY_HANDLE handle, DWORD flags)
+{
+    struct key *key = as_key(handle);
+    SECURITY_STATUS status;
+    if (!key) return NTE_INVALID_HANDLE;
+    if (flags & ~NCRYPT_SILENT_FLAG) return NTE_BAD_FLAGS;
+    if (key->is_final) return NTE_INVALID_HANDLE;
+    if (!(status = keep(key, TRUE))) key->is_final = TRUE;
+    return status;
+}
+
+/* A file has no generic rights: they become those of files. */
+static void map_rights(PSECURITY_DESCRIPTOR descriptor)
+{
+    GENERIC_MAPPING files = {FILE_GENERIC_READ, FILE_GENERIC_WRITE, FILE_GENERIC_EXECUTE, FILE_ALL_ACCESS};
+    BOOL present = FALSE, defaulted;
+    PACL list = NULL;
+    DWORD at;
+    ACCESS_ALLOWED_ACE *entry;
+    if (!GetSecurityDescriptorDacl(descriptor, &present, &list, &defaulted) || !present || !list) return;
+    for (at = 0; at < list->AceCount; at++)
+        if (GetAce(list, at, (void **)&entry)) MapGenericMask(&entry->Mask, &files);
+}
+
+EXPORT NCryptSetProperty(NCRYPT_HANDLE handle, LPCWSTR name, PBYTE value, DWORD length, DWORD flags)
+{
+    struct key *key = as_key(handle);
+    BYTE *copy;
+    if (!key) return NTE_INVALID_HANDLE;
+    if (!name || !value) return NTE_INVALID_PARAMETER;
+    if (!wcscmp(name, NCRYPT_EXPORT_POLICY_PROPERTY)) {
+        if (flags & ~(NCRYPT_SILENT_FLAG | NCRYPT_PERSIST_FLAG)) return NTE_BAD_FLAGS;
+        if (length != sizeof(DWORD)) return NTE_BAD_LEN;
+        if (key->is_final) return NTE_PERM;
+        memcpy(&key->stored.policy, value, length);
+        return ERROR_SUCCESS;
+    }
+    if (wcscmp(name, NCRYPT_SECURITY_DESCR_PROPERTY)) return NTE_NOT_SUPPORTED;
+    if ((flags & ~NCRYPT_SILENT_FLAG) != DACL_SECURITY_INFORMATION) return NTE_BAD_FLAGS;
+    if (!IsValidSecurityDescriptor(value) || GetSecurityDescriptorLength(value) > length) return NTE_BAD_DATA;
+    if (!(copy = malloc(length))) return NTE_NO_MEMORY;
+    memcpy(copy, value, length);
+    map_rights(copy);
+    free(key->descriptor);
+    key->descriptor = copy;
+    key->stored.descriptor_length = length;
+    return key->is_final ? keep(key, FALSE) : ERROR_SUCCESS;
+}
+
+static SECURITY_STATUS give(const void *value, DWORD length, PBYTE buffer, DWORD room, DWORD *written)
+{
+    *written = length;
+    if (!buffer) return ERROR_SUCCESS;
+    if (room < length) return NTE_BUFFER_TOO_SMALL;
+    memcpy(buffer, value, length);
+    return ERROR_SUCCESS;
+}
+
+EXPORT NCryptGetProperty(NCRYPT_HANDLE handle, LPCWSTR name, PBYTE buffer, DWORD room, DWORD *written, DWORD flags)
+{
+    struct key *key = as_key(handle);
+    if (!key) return NTE_INVALID_HANDLE;
+    if (!name || !written) return NTE_INVALID_PARAMETER;
+    if (!wcscmp(name, NCRYPT_EXPORT_POLICY_PROPERTY))
+        return give(&key->stored.policy, sizeof key->stored.policy, buffer, room, written);
+    if (wcscmp(name, NCRYPT_SECURITY_DESCR_PROPERTY)) return NTE_NOT_SUPPORTED;
+    if ((flags & ~NCRYPT_SILENT_FLAG) != DACL_SECURITY_INFORMATION) return NTE_BAD_FLAGS;
+    return give(key->descriptor, key->stored.descriptor_length, buffer, room, written);
+}
+
+EXPORT NCryptSignHash(NCRYPT_KEY_HANDLE handle, VOID *padding, PBYTE hash, DWORD length, PBYTE signature, DWORD room,
+                      DWORD *written, DWORD flags)
+{
+    struct key *key = as_key(handle);
+    BCRYPT_ALG_HANDLE algorithm = NULL;
+    BCRYPT_KEY_HANDLE imported = NULL;
+    SECURITY_STATUS status;
+    DWORD needed;
+    BOOL is_rsa;
+    if (!key) return NTE_INVALID_HANDLE;
+    if (!key->is_final) return NTE_BAD_KEY_STATE;
+    is_rsa = !wcscmp(key->stored.algorithm, BCRYPT_RSA_ALGORITHM);
+    flags &= ~NCRYPT_SILENT_FLAG;
+    if (is_rsa ? flags != BCRYPT_PAD_PKCS1 : flags != 0) return NTE_BAD_FLAGS;
+    if (!hash || !written || is_rsa != !!padding) return NTE_INVALID_PARAMETER;
+    /* Wine's BCrypt says half of what a signature of ECDSA needs. */
+    needed = is_rsa ? ((BCRYPT_RSAKEY_BLOB *)key->blob)->cbModulus : 2 * ((BCRYPT_ECCKEY_BLOB *)key->blob)->cbKey;
+    if (!signature || room < needed) return give(NULL, needed, signature, room, written);
+    if (BCryptOpenAlgorithmProvider(&algorithm, key->stored.algorithm, NULL, 0)) return NTE_NOT_SUPPORTED;
+    status = BCryptImportKeyPair(algorithm, NULL, is_rsa ? BCRYPT_RSAFULLPRIVATE_BLOB : BCRYPT_ECCPRIVATE_BLOB,
+                                 &imported, key->blob, key->stored.key_length, 0);
+    if (!status) {
+        status = BCryptSignHash(imported, padding, hash, length, signature, room, written, flags);
+        BCryptDestroyKey(imported);
+    }
+    BCryptCloseAlgorithmProvider(algorithm, 0);
+    return status;
+}
+
+EXPORT NCryptExportKey(NCRYPT_KEY_HANDLE handle, NCRYPT_KEY_HANDLE wrapping, LPCWSTR type, NCryptBufferDesc *parameters,
+                       PBYTE buffer, DWORD room, DWORD *written, DWORD flags)
+{
+    struct key *key = as_key(handle);
+    (void)parameters;
+    (void)flags;
+    if (!key) return NTE_INVALID_HANDLE;
+    if (!type || !written) return NTE_INVALID_PARAMETER;
+    /* What is not wrapped by another key is plain text. */
+    if (wrapping || !(key->stored.policy & NCRYPT_ALLOW_PLAINTEXT_EXPORT_FLAG)) return NTE_NOT_SUPPORTED;
+    return give(key->blob, key->stored.key_length, buffer, room, written);
+}
+
+EXPORT NCryptDeleteKey(NCRYPT_KEY_HANDLE handle, DWORD flags)
+{
+    struct key *key = as_key(handle);
+    WCHAR path[2 * MAX_PATH];
+    if (!key) return NTE_INVALID_HANDLE;
+    if (flags & ~NCRYPT_SILENT_FLAG) return NTE_BAD_FLAGS;
+    file(key, path);
+    if (key->is_final && !DeleteFileW(path)) return NTE_PERM;
+    release(key);
+    return ERROR_SUCCESS;
+}
+
+EXPORT NCryptEnumKeys(NCRYPT_PROV_HANDLE provider, LPCWSTR scope, NCryptKeyName **found, PVOID *state, DWORD flags)
+{
+    WIN32_FIND_DATAW entry;
+    WCHAR pattern[2 * MAX_PATH];
+    struct search *search;
+    NCryptKeyName *name;
+    if (!provider || ((struct provider *)provider)->magic != PROVIDER) return NTE_INVALID_HANDLE;
+    if (!found || !state) return NTE_INVALID_PARAMETER;
+    if (scope || flags & ~(NCRYPT_MACHINE_KEY_FLAG | NCRYPT_SILENT_FLAG)) return NTE_BAD_FLAGS;
+    if ((search = *state)) {
+        if (!FindNextFileW(search->handle, &entry)) return NTE_NO_MORE_ITEMS;
+    } else {
+        if (!(search = malloc(sizeof *search))) return NTE_NO_MEMORY;
+        folder(flags & NCRYPT_MACHINE_KEY_FLAG, pattern);
+        search->handle = FindFirstFileW(wcscat(pattern, L"\\*"), &entry);
+        if (search->handle == INVALID_HANDLE_VALUE) {
+            free(search);
+            return NTE_NO_MORE_ITEMS;
+        }
+        *state = search;
+    }
+    while (entry.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY || entry.cFileName[wcslen(entry.cFileName) - 1] == L'~')
+        if (!FindNextFileW(search->handle, &entry)) return NTE_NO_MORE_ITEMS;
+    if (!(name = calloc(1, sizeof *name + sizeof(WCHAR) * MAX_PATH))) return NTE_NO_MEMORY;
+    name->pszName = wcscpy((WCHAR *)(name + 1), entry.cFileName);
+    name->pszAlgid = BCRYPT_RSA_ALGORITHM;
+    name->dwFlags = flags & NCRYPT_MACHINE_KEY_FLAG;
+    *found = name;
+    return ERROR_SUCCESS;
+}
+
+EXPORT NCryptFreeBuffer(PVOID buffer)
+{
+    free(buffer);
+    return ERROR_SUCCESS;
+}
+
+EXPORT NCryptFreeObject(NCRYPT_HANDLE handle)
+{
+    struct key *key = as_key(handle);
+    if (key) release(key);
+    else if (handle && ((struct provider *)handle)->magic == PROVIDER) {
+        ((struct provider *)handle)->magic = 0;
+        free((struct provider *)handle);
+    } else return NTE_INVALID_HANDLE;
+    return ERROR_SUCCESS;
+}
