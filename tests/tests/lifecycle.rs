@@ -226,6 +226,39 @@ fn settings_that_are_missing_are_an_error_in_the_status() {
 }
 
 #[test]
+fn settings_that_are_half_written_leave_the_last_good_ones_in_use_until_they_are_whole() {
+    let (mut extension, _) = machine();
+    well(&extension.deploy(0, &settings(&["web"])).unwrap());
+    succeeds(&extension);
+    let process = extension.service().unwrap();
+    let folder = extension.agent.folder().unwrap();
+    let handler = folder.join("akvvm_handler").to_string_lossy().into_owned();
+    let whole = fs::read(folder.join("config/0.settings")).unwrap();
+    for length in [0, 1, whole.len() / 2, whole.len() - 1] {
+        fs::write(folder.join("config/1.settings"), &whole[..length]).unwrap();
+        extension.attempt("env", &["ConfigSequenceNumber=1", &handler, "enable"]).unwrap();
+        let status = fs::read_to_string(folder.join("status/1.status")).unwrap();
+        let status: Value = serde_json::from_str(&status).unwrap();
+        assert_eq!(status[0]["status"]["status"], json!("error"), "{length}");
+        let message = status[0]["status"]["formattedMessage"]["message"].as_str().unwrap();
+        assert!(message.contains("1.settings") && message.contains("goes on"), "{length}: {message}");
+        assert_eq!(extension.service().unwrap(), process, "{length}");
+        let version = renew(&extension.story.azure, &extension);
+        extension.poll_soon().unwrap();
+        points_to("web", &version);
+    }
+    fs::write(folder.join("config/1.settings"), &whole).unwrap();
+    let enabled = extension.attempt("env", &["ConfigSequenceNumber=1", &handler, "enable"]).unwrap();
+    assert_eq!(enabled.code, Some(0), "{enabled:?}");
+    let is_well = || {
+        let status = fs::read_to_string(folder.join("status/1.status")).ok()?;
+        let status: Value = serde_json::from_str(&status).ok()?;
+        (status[0]["status"]["status"] == json!("success")).then_some(())
+    };
+    wait_for(PATIENCE, "success under the new number", is_well).unwrap();
+}
+
+#[test]
 fn an_update_and_a_way_back_never_break_the_link() {
     let (mut extension, _) = machine();
     well(&extension.deploy(0, &settings(&["web"])).unwrap());
