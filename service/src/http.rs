@@ -31,6 +31,8 @@ use in_time::InTimeConnector;
 use resolver::RememberingResolver;
 use tls::TlsConnector;
 
+use crate::wiped::Wiped;
+
 /// A secret is 25 kB at most; nothing that we ask for is larger than this.
 const LARGEST_BODY: u64 = 1024 * 1024;
 /// Room for a body whose length is not said.
@@ -47,7 +49,7 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     /// Wiped when dropped: it may hold a token or a private key.
-    pub(crate) body: Zeroizing<Vec<u8>>,
+    pub(crate) body: Wiped,
 }
 
 impl Answer {
@@ -123,7 +125,7 @@ pub(crate) fn get(agent: &Agent, url: &str, headers: &[(&str, &HeaderValue)]) ->
     let mut response = request.call().map_err(failed)?;
     // A buffer that grows would leave copies of what it held.
     let room = response.body().content_length().unwrap_or(USUAL_BODY).min(LARGEST_BODY);
-    let mut body = Zeroizing::new(Vec::with_capacity(room as usize));
+    let mut body = Wiped::from(Vec::with_capacity(room as usize));
     let mut reader = response.body_mut().with_config().limit(LARGEST_BODY).reader();
     reader.read_to_end(&mut body).map_err(|error| failed(error.into()))?;
     let (head, _) = response.into_parts();

@@ -23,6 +23,7 @@ mod telemetry;
 mod vault;
 mod versions;
 mod vigil;
+mod wiped;
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -17,13 +17,14 @@ use zeroize::Zeroizing;
 
 use crate::http::{self, Answer};
 use crate::identity::Token;
+use crate::wiped::Wiped;
 
 /// Understood by every cloud's vaults, the slower ones included.
 const API_VERSION: &str = "7.4";
 
 /// A secret as the vault gave it. Its value is taken out only when it is needed, and wiped after.
 pub(crate) struct SecretBundle {
-    body: Zeroizing<Vec<u8>>,
+    body: Wiped,
     version: Version,
     clock_skew: Option<SignedDuration>,
 }

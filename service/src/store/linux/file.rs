@@ -17,6 +17,7 @@ use super::ownership::Ownership;
 use super::record::{self, Facts, Record};
 use super::{StoreError, attribute, failed};
 use crate::certificate::Certificate;
+use crate::wiped::Wiped;
 
 /// No certificate with its chain and key comes near this.
 const LARGEST: i64 = 1024 * 1024;
@@ -27,7 +28,7 @@ pub(super) const PRIVATE: u32 = 0o600;
 pub(super) struct Kept {
     fd: OwnedFd,
     stat: Stat,
-    content: Zeroizing<Vec<u8>>,
+    content: Wiped,
     origin: Origin,
 }
 
@@ -261,10 +262,10 @@ impl Access {
     }
 }
 
-fn read(file: &OwnedFd, size: usize) -> Result<Zeroizing<Vec<u8>>, Errno> {
+fn read(file: &OwnedFd, size: usize) -> Result<Wiped, Errno> {
     // One byte more than there should be tells the end without another call, and nothing grows and leaves
     // copies of a key behind.
-    let mut content = Zeroizing::new(vec![0; size + 1]);
+    let mut content = Wiped::from(vec![0; size + 1]);
     let mut length = 0;
     while length <= size {
         match retry_on_intr(|| rustix::io::read(file, &mut content[length..]))? {

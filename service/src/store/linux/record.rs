@@ -98,8 +98,8 @@ impl Record {
             return None;
         }
         let file_name = lines.next()?.strip_prefix("name ")?.to_owned();
-        let digest = bytes(lines.next()?.strip_prefix("sha256 ")?, "0123456789abcdef")?;
-        let thumbprint = Thumbprint(bytes(lines.next()?.strip_prefix("thumbprint ")?, "0123456789ABCDEF")?);
+        let digest = bytes(lines.next()?.strip_prefix("sha256 ")?, b'a')?;
+        let thumbprint = Thumbprint(bytes(lines.next()?.strip_prefix("thumbprint ")?, b'A')?);
         let (not_before, not_after) = lines.next()?.strip_prefix("valid ")?.split_once(' ')?;
         let time = |seconds: &str| Timestamp::from_second(seconds.parse().ok()?).ok();
         let (not_before, not_after, mut remarks) = (time(not_before)?, time(not_after)?, Vec::new());
@@ -129,15 +129,19 @@ impl Record {
     }
 }
 
-/// Reads as many bytes as wanted, written with these sixteen digits and no others.
-fn bytes<const N: usize>(text: &str, digits: &str) -> Option<[u8; N]> {
+/// Reads as many bytes as wanted, written with hexadecimal digits, those above nine from the letter `ten` on.
+fn bytes<const N: usize>(text: &str, ten: u8) -> Option<[u8; N]> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     if pairs.len() != N || !rest.is_empty() {
         return None;
     }
     let mut bytes = [0; N];
     for (byte, pair) in bytes.iter_mut().zip(pairs) {
-        let digit = |c: u8| digits.bytes().position(|digit| digit == c).and_then(|value| u8::try_from(value).ok());
+        let digit = |c: u8| match c {
+            b'0'..=b'9' => Some(c - b'0'),
+            _ if (ten..ten + 6).contains(&c) => Some(c - ten + 10),
+            _ => None,
+        };
         *byte = digit(pair[0])? << 4 | digit(pair[1])?;
     }
     Some(bytes)
