@@ -10,7 +10,7 @@ use common::settings::{Identity, ObservedCertificate};
 const UNLISTED: Duration = Duration::from_secs(24 * 3600);
 
 /// What is remembered of one certificate.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Past {
     /// This process installed it: the version before the newest is looked for, wherever in the list it is.
     pub(crate) is_fresh: bool,
@@ -25,7 +25,7 @@ pub(crate) struct Past {
 pub(crate) struct Memory {
     /// What is taken for granted of a certificate that was not asked for yet.
     assumed: Past,
-    /// By the index of the certificate.
+    /// By the index of the certificate, where it is something else.
     pasts: Mutex<HashMap<usize, Past>>,
     /// Who may not list in which vault, and when that was found out.
     unlisted: Mutex<HashMap<(String, Identity), Instant>>,
@@ -43,7 +43,11 @@ impl Memory {
     }
 
     pub(crate) fn keep(&self, index: usize, past: Past) {
-        lock(&self.pasts).insert(index, past);
+        let mut pasts = lock(&self.pasts);
+        match past == self.assumed {
+            true => pasts.remove(&index),
+            false => pasts.insert(index, past),
+        };
     }
 
     /// Whether a list may be asked for at `now`.

@@ -5,6 +5,7 @@
 mod ask;
 mod dates;
 mod outcome;
+mod turns;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,6 +34,7 @@ use rustls::pki_types::UnixTime;
 use ask::Newest;
 use dates::Dates;
 use outcome::Done;
+use turns::Turns;
 
 /// Threads that wait for the disk, and certificates that wait for one of them. A disk does several things in the time of
 /// one, and while it is waited for nothing could be fetched.
@@ -100,6 +102,7 @@ impl Link {
                 anchors: roots.as_ref().map(Roots::anchors),
                 store: Store::open(&settings.certificates),
                 used: Mutex::default(),
+                decoding: Turns::new(),
                 results: Mutex::new(Results { reports, verdicts: Vec::with_capacity(due.len()), warnings: [].into() }),
                 watch,
             };
@@ -127,6 +130,7 @@ struct Pass<'a> {
     anchors: Option<Arc<RootCertStore>>,
     store: Store,
     used: Mutex<Vec<String>>,
+    decoding: Turns,
     results: Mutex<Results>,
     watch: &'a Watch<'a>,
 }
@@ -299,8 +303,11 @@ impl Pass<'_> {
     }
 
     fn write(&self, observed: &ObservedCertificate, bundle: &SecretBundle) -> Result<Draft<'_>, Error> {
-        let content = bundle.content(&observed.url)?;
-        let certificate = Certificate::decode(&content.value, content.content_type.as_deref())?;
+        let certificate = {
+            let _turn = self.decoding.take();
+            let content = bundle.content(&observed.url)?;
+            Certificate::decode(&content.value, content.content_type.as_deref())?
+        };
         let distrusted = self.anchors.as_ref().and_then(|anchors| distrust(&certificate, anchors, UnixTime::now()));
         if let (ChainValidation::Require, Some(reason)) = (self.settings.chain_validation, &distrusted) {
             return Err(CertificateError::Distrusted(reason.clone()).into());

@@ -15,10 +15,8 @@ use ureq::unversioned::transport::{
 };
 use zeroize::Zeroizing;
 
-/// Room for a line of a request's head: a token.
-const OUTPUT: usize = 16 * 1024;
-/// Room for an answer's head, and for as much of its body.
-const INPUT: usize = 8 * 1024;
+/// Room for a request's head with its token, and for as much of an answer.
+const BUFFER: usize = 8 * 1024;
 
 /// Puts TLS around a connection.
 pub(super) struct TlsConnector {
@@ -80,7 +78,7 @@ impl<S: Socket> TlsTransport<S> {
         let name =
             ServerName::try_from(host.to_owned()).map_err(|_| Error::Tls("the host's name cannot be verified"))?;
         let mut connection = ClientConnection::new(Arc::clone(config), name).map_err(other)?;
-        connection.set_buffer_limit(Some(OUTPUT));
+        connection.set_buffer_limit(Some(BUFFER));
         connection.complete_io(&mut socket)?;
         let stream = StreamOwned { conn: connection, sock: socket };
         Ok(Self { stream, buffers: WipedBuffers::new() })
@@ -115,7 +113,7 @@ impl<S: Socket> Transport for TlsTransport<S> {
         self.stream.get_mut().set_timeout(timeout);
         let room = self.buffers.input_append_buf();
         if room.is_empty() {
-            return Err(Error::LargeResponseHeader(INPUT, INPUT));
+            return Err(Error::LargeResponseHeader(BUFFER, BUFFER));
         }
         let amount = self.stream.read(room)?;
         self.buffers.input_appended(amount);
@@ -142,8 +140,8 @@ struct WipedBuffers {
 
 impl WipedBuffers {
     fn new() -> Self {
-        let room = |size| Zeroizing::new(vec![0; size]);
-        Self { input: room(INPUT), start: 0, end: 0, output: room(OUTPUT), progress: false }
+        let room = || Zeroizing::new(vec![0; BUFFER]);
+        Self { input: room(), start: 0, end: 0, output: room(), progress: false }
     }
 }
 
