@@ -4,10 +4,12 @@ mod program;
 mod supervisor;
 mod trust;
 
+use std::fs;
 use std::io;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::ptr;
 use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Duration;
@@ -37,6 +39,7 @@ pub(crate) fn harden() {
     let files = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
     bound_arenas();
+    release_start();
 }
 
 /// Threads share glibc's memory: an arena for each of 16 short-lived threads would be kept for ever.
@@ -44,6 +47,18 @@ pub(crate) fn harden() {
 fn bound_arenas() {
     // SAFETY: mallopt only sets a parameter of the allocator; it is called before any thread is started.
     unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
+/// Gives the part of the program back that little but its start reads: relocations, and tables for unwinding. What is
+/// needed of it again comes from the file. Without this, it is a fourteenth of the memory that a pass takes.
+fn release_start() {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let Some(first) = maps.lines().next().filter(|first| first.contains(" r--p 00000000 ")) else { return };
+    let Some((start, end)) = first.split_once(' ').and_then(|(range, _)| range.split_once('-')) else { return };
+    let (Ok(start), Ok(end)) = (usize::from_str_radix(start, 16), usize::from_str_radix(end, 16)) else { return };
+    // SAFETY: the first mapping is the program itself from the start of its file, for reading only: nothing was ever
+    // written there, so the file has all of it.
+    unsafe { libc::madvise(ptr::without_provenance_mut(start), end - start, libc::MADV_DONTNEED) };
 }
 
 /// Gives the memory of a pass back to the system, as hours pass before the next one.
