@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tests::pkcs12::Pfx;
 use tests::pki::{KeyKind, Request};
-use tests::story::{Finished, Story, wait_for};
+use tests::story::{Finished, Story, finish, wait_for};
 use tests::windows_guest::{Guest, HANDLERS, Handler, Service};
-use tests::wine::Whose;
+use tests::wine::{Whose, Wine, windows_path};
 
 /// How long is waited for something that takes a second or two on a quiet machine.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -210,4 +210,38 @@ fn wrong_settings_and_the_closed_extension_are_refused() {
     in_the_way("enable");
     well(&handler.run("uninstall", 1).unwrap());
     assert_eq!(service(&guest).command, theirs, "it is not ours to remove");
+}
+
+#[test]
+fn check_says_which_settings_are_for_linux_and_which_are_wrong() {
+    let story = Story::begin().unwrap();
+    let wine = Wine::install(&story).unwrap();
+    let check = |certificate: Value| {
+        let mut observed = certificate;
+        observed["url"] = json!(story.url("web"));
+        let settings = json!({"secretsManagementSettings": {"observedCertificates": [observed]}});
+        let file = windows_path(&story.write_settings(&settings).unwrap());
+        let finished = finish(&mut wine.service(&["check", "--json", &file]).unwrap()).unwrap();
+        (finished.code, serde_json::from_str::<Value>(&finished.output).unwrap())
+    };
+    let (code, result) = check(json!({
+        "certificateStoreName": "WebHosting", "certificateStoreLocation": "currentuser", "keyStorage": "CNG",
+        "accounts": [r"CONTOSO\web$", r"NT SERVICE\w3svc", "S-1-5-20"], "keyExportable": "true"}));
+    assert_eq!((code, &result["warnings"]), (Some(0), &json!([])), "{result}");
+    assert!(result.to_string().contains(r"Cert:\\CurrentUser\\WebHosting"), "{result}");
+    for setting in ["customSymbolicLinkName", "acls", "owner", "group", "mode", "certificateFiles"] {
+        let (code, result) = check(json!({ setting: "web" }));
+        let said = result["warnings"].to_string();
+        assert!(code == Some(0) && said.contains(setting) && said.contains("has no effect on Windows"), "{result}");
+    }
+    for (setting, value) in [
+        ("certificateStoreName", json!("Root")),
+        ("certificateStoreName", json!(r"..\MY")),
+        ("certificateStoreLocation", json!("/etc/ssl")),
+        ("accounts", json!(["a;b"])),
+        ("keyStorage", json!("tpm")),
+    ] {
+        let (code, result) = check(json!({ setting: value }));
+        assert!(code == Some(2) && result["errors"].to_string().contains(setting), "{result}");
+    }
 }

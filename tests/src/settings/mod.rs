@@ -96,7 +96,9 @@ fn accepted() -> Vec<Case> {
         json!({"pollingIntervalInS": "3600", "requireInitialSync": "True", "aclEnabled": "false", "keepVersions": 2}),
         json!({"pollingIntervalInS": 3600.0, "requireInitialSync": true, "aclEnabled": true, "keepVersions": null}),
         json!({"linkOnRenewal": false, "certificateStoreName": "MY", "certificateStoreLocation": "/srv/certs"}),
-        json!({"linkOnRenewal": "sameCertificate", "certificateFiles": "both"}),
+        json!({"linkOnRenewal": "sameCertificate", "certificateFiles": "both", "keyStorage": "cng"}),
+        json!({"chainValidation": "Require"}),
+        json!({"chainValidation": null, "keyStorage": null}),
         json!({"afterRenewal": {
             "hooks": ["deploy-tomcat"], "reload": ["nginx.service"], "restart": ["php@8-fpm.service"], "splayInS": "0",
             "onFirstInstall": "true", "verify": {"connect": "[::1]:443", "serverName": "www.contoso.com"}}}),
@@ -162,6 +164,11 @@ fn warned() -> Vec<Case> {
         (
             item(json!({"accounts": ["Network Service"]})),
             "secretsManagementSettings.observedCertificates[0].accounts",
+            "has no effect on Linux",
+        ),
+        (
+            item(json!({"keyStorage": "CAPI"})),
+            "secretsManagementSettings.observedCertificates[0].keyStorage",
             "has no effect on Linux",
         ),
     ];

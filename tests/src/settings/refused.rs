@@ -181,10 +181,11 @@ fn wrong_sections() -> Vec<Wrong> {
             "must be a string (\"…\")",
         ),
         (
-            with(json!({"certificateStoreLocation": "certs"})),
+            with(json!({"certificateStoreLocation": "x"})),
             "secretsManagementSettings.certificateStoreLocation",
             "absolute",
         ),
+        (with(json!({"chainValidation": 1})), "secretsManagementSettings.chainValidation", "must be a string (\"…\")"),
         (
             with(json!({"certificateFiles": 1})),
             "secretsManagementSettings.certificateFiles",
