@@ -22,7 +22,9 @@ const TARGET: &str = "x86_64-pc-windows-gnu";
 /// Where Windows has its libraries.
 const SYSTEM: &str = "drive_c/windows/system32";
 /// Wine's own provider of keys would forget them.
-const LIBRARIES: &str = "ncrypt=n";
+const LIBRARIES: &str = "ncrypt=n;powershell.exe=n";
+/// Wine's own does nothing.
+const POWERSHELL: &str = "drive_c/windows/system32/WindowsPowerShell/v1.0/powershell.exe";
 
 /// A Windows of its own.
 pub struct Wine<'a> {
@@ -54,6 +56,7 @@ impl<'a> Wine<'a> {
             fs::copy(template.join(name), wine.prefix().join(name))?;
         }
         compile("ncrypt.c", &wine.prefix().join(SYSTEM).join("ncrypt.dll"), &["-shared", "-lbcrypt"])?;
+        compile("powershell.c", &wine.prefix().join(POWERSHELL), &[])?;
         wine.boot()?;
         Ok(wine)
     }
@@ -109,16 +112,27 @@ impl<'a> Wine<'a> {
     }
 
     /// `akvvm_service.exe` with these arguments and its state in the story's folder.
+    ///
+    /// Wine wants a privilege of who changes the access control list of a key for the second time, which it has here.
     pub fn service(&self, arguments: &[&str]) -> Result<Command> {
         let program = windows_path(&executable("akvvm_service")?);
-        let (verb, others) = arguments.split_first().context("no verb")?;
-        // Wine wants a privilege of who changes the access control list of a key for the second time.
-        let mut command = self.tool("inspect", &["run", &program, verb])?;
+        Ok(self.with_state(self.tool("inspect", &["run", &program])?, arguments))
+    }
+
+    /// The same, but by itself and without that privilege.
+    pub fn unprivileged_service(&self, arguments: &[&str]) -> Result<Command> {
+        let program = executable("akvvm_service")?;
+        Ok(self.with_state(self.command(&program.to_string_lossy(), &[]), arguments))
+    }
+
+    fn with_state(&self, mut command: Command, arguments: &[&str]) -> Command {
+        let (verb, others) = arguments.split_first().unwrap_or((&"", &[]));
+        command.arg(verb);
         if matches!(*verb, "run" | "sync") {
             command.arg("--state-folder").arg(windows_path(&self.story.folder().join("state")));
         }
         command.args(others);
-        Ok(command)
+        command
     }
 
     /// `sync --json` with these settings.
@@ -151,6 +165,12 @@ impl<'a> Wine<'a> {
         }
         keys.sort();
         Ok(keys)
+    }
+
+    /// What PowerShell was asked to do so far, by `tests/windows/powershell.c`.
+    #[must_use]
+    pub fn powershell(&self) -> String {
+        fs::read_to_string(self.prefix().join("drive_c/powershell.log")).unwrap_or_default()
     }
 
     /// Does to a store or a key what others may do: `tests/windows/inspect.c` says what.

@@ -4,12 +4,15 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::collections::HashMap;
+use std::time::SystemTime;
+
 use serde_json::{Value, json};
 use tests::bundle::Bundle;
 use tests::pkcs12::Pfx;
-use tests::pki::{Issued, KeyKind, Request};
-use tests::story::{Story, observing};
-use tests::wine::{Whose, Wine};
+use tests::pki::{Authority, DAY, Issued, KeyKind, Request};
+use tests::story::{Finished, Story, finish, observing};
+use tests::wine::{Whose, Wine, windows_path};
 
 /// `CRYPT_MACHINE_KEYSET`.
 const MACHINE_KEYSET: u64 = 0x20;
@@ -238,7 +241,7 @@ fn takes_over_what_is_installed_already_without_a_second_import() {
     let (issued, version) = put(&story, "web");
     let certificate = story.write_file("leaf.der", &issued.leaf.to_der().unwrap()).unwrap();
     let key = story.write_file("key.der", &issued.key.rsa().unwrap().private_key_to_der().unwrap()).unwrap();
-    let [certificate, key] = [certificate, key].map(|path| tests::wine::windows_path(&path));
+    let [certificate, key] = [certificate, key].map(|path| windows_path(&path));
     wine.inspect(&["install", "machine", "MY", &certificate, &key, "of-the-closed-extension"]).unwrap();
 
     let settings = observing(&[entry(&story, "web", &json!({"accounts": ["NETWORK SERVICE"]}))]);
@@ -278,6 +281,16 @@ fn adds_a_renewed_certificate_and_links_what_the_settings_say() {
     sync(&wine, &of(&all, &json!(true)));
     assert_eq!(links(), [json!(thumbprint(&issued[2])), Value::Null, Value::Null]);
 
+    let told = |from: &Issued, to: &Issued| {
+        let words =
+            r"Switch-Certificate -OldCert Cert:\LocalMachine\My\{} -NewCert Cert:\LocalMachine\My\{} -NotifyOnly;";
+        words.replacen("{}", &thumbprint(from), 1).replacen("{}", &thumbprint(to), 1)
+    };
+    let powershell = wine.powershell();
+    assert!(powershell.contains("-NoProfile -NonInteractive -Command"), "{powershell}");
+    assert!(powershell.matches("Switch-Certificate").count() == 1, "{powershell}");
+    assert!(powershell.contains(&told(&issued[0], &issued[2])), "{powershell}");
+
     let renewed = put_named(&story, "bob", &["bob.com", "bob.net"]);
     let bob = of(&all, &json!("sameCertificate"));
     assert_eq!(sync(&wine, &bob), [false, true, false]);
@@ -285,8 +298,53 @@ fn adds_a_renewed_certificate_and_links_what_the_settings_say() {
     assert_eq!(one(&wine.store(Whose::Machine, "MY").unwrap(), &renewed)["renewal"], Value::Null);
     let before = wine.store(Whose::Machine, "MY").unwrap();
     assert_eq!(before.len(), 4, "older versions stay");
+    assert!(wine.powershell().contains(&told(&issued[1], &renewed)), "{}", wine.powershell());
     sync(&wine, &bob);
     assert_eq!(wine.store(Whose::Machine, "MY").unwrap(), before);
+    assert_eq!(wine.powershell().matches("Switch-Certificate").count(), 2, "each link is told once");
+}
+
+#[test]
+fn keeps_as_many_versions_as_the_settings_say_and_no_key_without_a_certificate() {
+    let story = Story::begin().unwrap();
+    let wine = Wine::install(&story).unwrap();
+    let mut all = Vec::new();
+    let settings = observing(&[entry(&story, "web", &json!({"keepVersions": 2}))]);
+    for day in (1..4).rev() {
+        let now = SystemTime::now();
+        let request = Request::new("web.contoso.com").key(KeyKind::Rsa2048).valid(now - day * DAY, now + 9 * DAY);
+        let issued = story.authority.issue(&request).unwrap();
+        story.put_bundle("web", issued.pfx(&Pfx::KEY_VAULT).unwrap()).unwrap();
+        assert_eq!(sync(&wine, &settings), [true]);
+        all.push(thumbprint(&issued));
+    }
+    let store = wine.store(Whose::Machine, "MY").unwrap();
+    let mut kept: Vec<_> = store.iter().map(|held| held["thumbprint"].as_str().unwrap()).collect();
+    kept.sort_by_key(|kept| all.iter().position(|one| one == kept));
+    assert_eq!(kept, all[1..]);
+    let mut used: Vec<_> = store.iter().map(|held| held["key"]["container"].as_str().unwrap()).collect();
+    used.sort_unstable();
+    assert_eq!(wine.keys(Whose::Machine).unwrap(), used);
+}
+
+#[test]
+fn says_at_every_poll_what_clients_will_think_of_a_certificate() {
+    let story = Story::begin().unwrap();
+    let wine = Wine::install(&story).unwrap();
+    let private = Authority::new("Private", 1).unwrap();
+    let issued = private.issue(&Request::new("web.contoso.com").key(KeyKind::Rsa2048)).unwrap();
+    story.put_bundle("web", issued.pem().unwrap()).unwrap();
+    let certificates = [entry(&story, "web", &json!({}))];
+    let refused = wine.sync(&settings(&certificates, &json!({"chainValidation": "require"}))).unwrap();
+    assert!(refused.error(0).unwrap().1.contains("leads to no root of this machine"), "{refused:?}");
+    assert_eq!(wine.store(Whose::Machine, "MY").unwrap(), [] as [Value; 0]);
+    assert_eq!(wine.keys(Whose::Machine).unwrap(), [] as [&str; 0]);
+    for changed in [true, false] {
+        let synced = wine.sync(&observing(&certificates)).unwrap();
+        assert_eq!(synced.certificate(0)["changed"], json!(changed), "{synced:?}");
+        let warnings = synced.certificate(0)["warnings"].to_string();
+        assert!(warnings.contains("leads to no root of this machine"), "{warnings}");
+    }
 }
 
 /// Puts a certificate for these names into the vault.
@@ -296,4 +354,76 @@ fn put_named(story: &Story, name: &str, names: &[&str]) -> Issued {
     let issued = story.authority.issue(&request).unwrap();
     story.put_bundle(name, issued.pfx(&Pfx::KEY_VAULT).unwrap()).unwrap();
     issued
+}
+
+/// A pass for this certificate under strace; answers what became of it.
+fn traced(story: &Story, wine: &Wine<'_>, settings: &Value, options: &[&str]) -> anyhow::Result<Finished> {
+    let settings = windows_path(&story.write_settings(settings).unwrap());
+    let service = wine.unprivileged_service(&["sync", &settings]).unwrap();
+    let mut command = story.world().command("strace");
+    command.args(["-f", "-qq", "-e", "trace=writev"]).args(options);
+    command.arg(service.get_program()).args(service.get_args());
+    command.envs(service.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    finish(&mut command)
+}
+
+/// A request to Wine's server with a name or a value in it is one call of `writev`; those that change the registry, where
+/// Wine has keys and certificates, are among them.
+#[test]
+fn leaves_nothing_behind_wherever_it_is_killed() {
+    /// Of the calls of one pass, these last ones are looked at, one of so many.
+    const LAST: usize = 96;
+    const STEP: usize = 12;
+    let story = Story::begin().unwrap();
+    let wine = Wine::install(&story).unwrap();
+    for (name, kind) in [("rsa", KeyKind::Rsa2048), ("ec", KeyKind::P256)] {
+        let observe = |name: &str| {
+            let values = json!({"accounts": ["NETWORK SERVICE"]});
+            story.put_bundle(name, issue(&story, name, kind).pem().unwrap()).unwrap();
+            observing(&[entry(&story, name, &values)])
+        };
+        let trace = story.folder().join("trace");
+        // The first pass of all also tells Windows of the roots outside.
+        for number in 0..2 {
+            let settings = observe(&format!("{name}-before-{number}"));
+            let counted = traced(&story, &wine, &settings, &["-o", &trace.to_string_lossy()]).unwrap();
+            assert_eq!(counted.code, Some(0), "{counted:?}");
+        }
+        let text = std::fs::read_to_string(&trace).unwrap();
+        let mut calls = HashMap::<&str, usize>::new();
+        for line in text.lines().filter(|line| line.contains("writev(")) {
+            *calls.entry(line.split_whitespace().next().unwrap()).or_default() += 1;
+        }
+        let calls = calls.into_values().max().unwrap();
+
+        let mut killed = 0;
+        for at in (calls - LAST..calls).step_by(STEP) {
+            let settings = observe(&format!("{name}-{at}"));
+            let inject = format!("inject=writev:signal=KILL:when={at}");
+            match traced(&story, &wine, &settings, &["-o", "/dev/null", "-e", &inject]) {
+                Ok(finished) => assert_eq!(finished.code, Some(0), "{finished:?}"),
+                Err(error) => {
+                    assert!(format!("{error:#}").contains("ended by signal 9"), "{error:#}");
+                    killed += 1;
+                }
+            }
+            let whole = |store: &[Value]| {
+                store.iter().all(|held| {
+                    let key = &held["key"];
+                    let access = key["access"].as_str().unwrap_or_default();
+                    key["signs"] == json!(true) && key["exports"] == json!(false) && access.contains(";;;NS)")
+                })
+            };
+            let store = wine.store(Whose::Machine, "MY").unwrap();
+            assert!(whole(&store), "killed at {at}: {store:#?}");
+            sync(&wine, &settings);
+            assert_eq!(sync(&wine, &settings), [false], "killed at {at}");
+            let store = wine.store(Whose::Machine, "MY").unwrap();
+            assert!(whole(&store), "after {at}: {store:#?}");
+            let mut used: Vec<_> = store.iter().map(|held| held["key"]["container"].as_str().unwrap()).collect();
+            used.sort_unstable();
+            assert_eq!(wine.keys(Whose::Machine).unwrap(), used, "killed at {at}");
+        }
+        assert!(killed > LAST / STEP / 2, "{name}: killed {killed} times");
+    }
 }
