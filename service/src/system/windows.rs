@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use rustls_native_certs::{CertificateResult, load_native_certs};
 use windows_sys::Win32::Foundation::{FALSE, TRUE};
 use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, CTRL_LOGOFF_EVENT, SetConsoleCtrlHandler};
+use windows_sys::Win32::System::LibraryLoader::{LOAD_LIBRARY_SEARCH_SYSTEM32, SetDefaultDllDirectories};
 use windows_sys::core::BOOL;
 
 use crate::fluentd::Stream;
@@ -29,8 +30,12 @@ enum Listener {
     There(Sender<Event>),
 }
 
-/// Nothing has to be taken back: other accounts may not read the memory of the system's processes.
-pub(crate) fn harden() {}
+/// Libraries are looked for in the system's folder alone. Nothing else has to be taken back: other accounts may not read
+/// the memory of the system's processes.
+pub(crate) fn harden() {
+    // SAFETY: it takes a number only. An old system without it looks for libraries as it always did.
+    unsafe { SetDefaultDllDirectories(LOAD_LIBRARY_SEARCH_SYSTEM32) };
+}
 
 /// The system's allocator gives memory back by itself.
 pub(crate) fn release_memory() {}
