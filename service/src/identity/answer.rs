@@ -80,7 +80,7 @@ impl Told {
 ///
 /// # Errors
 /// It is a refusal, no token, or the token of another identity than the one that was asked for.
-pub(super) fn read(answer: &Answer, identity: &Identity) -> Result<Token, IdentityError> {
+pub(crate) fn read(answer: &Answer, identity: &Identity) -> Result<Token, IdentityError> {
     if answer.status != 200 {
         return Err(refusal(answer, identity));
     }

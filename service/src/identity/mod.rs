@@ -3,7 +3,7 @@
 //! Wire contracts: the instance metadata service's `/metadata/identity/oauth2/token`, api-version 2018-02-01, and in
 //! [`arc`] the Azure Arc agent's.
 
-mod answer;
+pub(crate) mod answer;
 mod arc;
 mod error;
 mod key_file;

@@ -55,17 +55,25 @@ pub(crate) fn secret(agent: &Agent, url: &SecretUrl, token: &Token) -> Result<Se
     let address = format!("{url}?api-version={API_VERSION}");
     let answer = http::get(agent, &address, &[("Authorization", token.bearer())])
         .map_err(|source| VaultError::Transport { host: url.host().to_owned(), source })?;
-    if answer.status != 200 {
-        return Err(refusal::of(&answer, url));
-    }
-    let malformed = |reason: &str| VaultError::Malformed { url: url.to_string(), reason: reason.to_owned() };
-    let head: Head = serde_json::from_slice(&answer.body)
-        .map_err(|_| malformed("it is not the JSON of a secret; does a proxy answer?"))?;
-    let version = version_of(&head.id, url).ok_or_else(|| VaultError::WrongSecret { url: url.to_string() })?;
-    Ok(SecretBundle { version, clock_skew: clock_skew(&answer), body: answer.body })
+    SecretBundle::read(answer, url)
 }
 
 impl SecretBundle {
+    /// What an answer to a request for this secret holds.
+    ///
+    /// # Errors
+    /// It is a refusal, or something else than this secret.
+    pub(crate) fn read(answer: Answer, url: &SecretUrl) -> Result<Self, VaultError> {
+        if answer.status != 200 {
+            return Err(refusal::of(&answer, url));
+        }
+        let malformed = |reason: &str| VaultError::Malformed { url: url.to_string(), reason: reason.to_owned() };
+        let head: Head = serde_json::from_slice(&answer.body)
+            .map_err(|_| malformed("it is not the JSON of a secret; does a proxy answer?"))?;
+        let version = version_of(&head.id, url).ok_or_else(|| VaultError::WrongSecret { url: url.to_string() })?;
+        Ok(Self { version, clock_skew: clock_skew(&answer), body: answer.body })
+    }
+
     /// The version that the vault gave.
     pub(crate) fn version(&self) -> &Version {
         &self.version
