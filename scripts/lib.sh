@@ -11,6 +11,8 @@ target=${CARGO_TARGET_DIR:-$root/target}
 
 # What the executables for Windows are built for.
 windows_target=x86_64-pc-windows-gnu
+# And those for Linux on ARM64.
+arm64_target=aarch64-unknown-linux-gnu
 
 # rustup puts cargo where shells that already run do not look, and Debian its servers where only root's shells do.
 PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:/usr/sbin:/sbin

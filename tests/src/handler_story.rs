@@ -24,12 +24,17 @@ pub const DISK: &str = "/srv";
 
 /// The package for Linux that `scripts/package` made last.
 pub fn package() -> Result<PathBuf> {
-    newest_package("KeyVaultForLinux")
+    newest_package("package", "KeyVaultForLinux")
 }
 
-/// The package of this type that `scripts/package` made last.
-pub(crate) fn newest_package(kind: &str) -> Result<PathBuf> {
-    let folder = target()?.join("package");
+/// The package for Linux on ARM64 that `scripts/package --arch arm64` made last.
+pub fn package_for_arm64() -> Result<PathBuf> {
+    newest_package("package/arm64", "KeyVaultForLinux")
+}
+
+/// The package of this type that `scripts/package` made last in this folder of the target's.
+pub(crate) fn newest_package(folder: &str, kind: &str) -> Result<PathBuf> {
+    let folder = target()?.join(folder);
     let mut newest = None;
     for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -99,7 +104,8 @@ pub fn temporary_folder(prefix: &str) -> Result<TempDir> {
     Ok(tempfile::Builder::new().prefix(prefix).tempdir_in(folder)?)
 }
 
-pub(crate) fn unpack(package: &Path, folder: &Path) -> Result<()> {
+/// Puts the files of a package into a folder.
+pub fn unpack(package: &Path, folder: &Path) -> Result<()> {
     let archive = fs::File::open(package).with_context(|| package.display().to_string())?;
     zip::ZipArchive::new(archive)?.extract(folder).with_context(|| package.display().to_string())
 }

@@ -76,7 +76,7 @@ impl<'a> Guest<'a> {
         let handler = Handler { wine: &self.wine, version: version.to_owned() };
         let folder = handler.folder();
         fs::create_dir_all(&folder)?;
-        unpack(&newest_package("KeyVaultForWindows")?, &folder)?;
+        unpack(&newest_package("package", "KeyVaultForWindows")?, &folder)?;
         for folder in ["RuntimeSettings", "Status", "Logs"] {
             fs::create_dir_all(handler.folder().join(folder))?;
         }
