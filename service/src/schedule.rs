@@ -171,10 +171,10 @@ fn pause(retry: Retry, installed: bool, failures: u32, failing_for: Duration, ch
     let failures = failures.min(16);
     let doubled = 5.0 * f64::from(1_u32 << failures);
     let seconds = match retry {
-        Retry::Throttled(Some(asked)) => {
-            asked.as_secs_f64().clamp(1.0, LONGEST_PAUSE) + chance * doubled.min(THROTTLED_CAP)
+        Retry::Throttled(asked) => {
+            let least = asked.map_or(5.0, |asked| asked.as_secs_f64().clamp(1.0, LONGEST_PAUSE));
+            least + chance * doubled.min(if installed { THROTTLED_CAP } else { MISSING_CAP })
         }
-        Retry::Throttled(None) => 5.0 + chance * doubled.min(if installed { THROTTLED_CAP } else { MISSING_CAP }),
         _ if !installed && failing_for < MISSING_PATIENCE => {
             (2.0 * 1.5_f64.powi(failures.cast_signed())).min(MISSING_CAP) * (0.9 + 0.1 * chance)
         }
