@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::HashMap;
+use std::os::unix::fs::PermissionsExt;
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
@@ -354,6 +355,27 @@ fn put_named(story: &Story, name: &str, names: &[&str]) -> Issued {
     let issued = story.authority.issue(&request).unwrap();
     story.put_bundle(name, issued.pfx(&Pfx::KEY_VAULT).unwrap()).unwrap();
     issued
+}
+
+#[test]
+fn learns_of_further_clouds_only_from_a_file_that_nobody_else_may_write() {
+    let story = Story::begin().unwrap();
+    let wine = Wine::install(&story).unwrap();
+    let url = "https://contoso.vault.private.example/secrets/web";
+    let settings = windows_path(&story.write_settings(&observing(&[json!(url)])).unwrap());
+    let check = || finish(&mut wine.service(&["check", &settings, "--json"]).unwrap()).unwrap();
+    assert_eq!(check().code, Some(2), "nobody knows this cloud");
+    let file = wine.prefix().join("drive_c/Program Files/akvvm/clouds.json");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let clouds = json!({"clouds": [{"suffix": "vault.private.example", "audience": "https://vault.private.example"}]});
+    std::fs::write(&file, clouds.to_string()).unwrap();
+    // Wine makes access control lists of these.
+    for (mode, code) in [(0o644, 0), (0o666, 2), (0o600, 0)] {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        let checked = check();
+        assert_eq!(checked.code, Some(code), "{mode:o}: {checked:?}");
+        assert_eq!(format!("{checked:?}").contains("is not trusted"), code != 0, "{mode:o}: {checked:?}");
+    }
 }
 
 /// A pass for this certificate under strace; answers what became of it.

@@ -1,5 +1,8 @@
 //! Windows: paths, and trust by access control lists.
 
+mod firmware;
+mod trusted;
+
 use std::fs::File;
 use std::io;
 use std::os::windows::ffi::OsStrExt;
@@ -21,6 +24,9 @@ use windows_sys::Win32::Storage::FileSystem::{
 };
 use windows_sys::Win32::System::IO::{OVERLAPPED, OVERLAPPED_0, OVERLAPPED_0_0};
 
+pub use firmware::machine;
+pub use trusted::read_trusted;
+
 /// What the handler and the service remember; the agent never deletes it. Users may create folders in
 /// `C:\ProgramData`, and would own them.
 pub const STATE_FOLDER: &str = r"C:\Program Files\akvvm\state";
@@ -34,22 +40,6 @@ const PRIVATE: &str = "D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)";
 const READERS: Duration = Duration::from_secs(2);
 /// How often it is tried again.
 const PAUSE: Duration = Duration::from_millis(20);
-
-/// Which machine this is: unknown on Windows.
-pub fn machine() -> Option<String> {
-    None
-}
-
-/// The text of a file that only administrators can have written; `None` when there is none.
-///
-/// # Errors
-/// There is one: who may write it cannot be told yet, so it is not trusted.
-pub fn read_trusted(path: &Path) -> io::Result<Option<String>> {
-    match path.try_exists()? {
-        false => Ok(None),
-        true => Err(io::Error::new(io::ErrorKind::Unsupported, "is not read on Windows: remove it")),
-    }
-}
 
 /// Creates `folder` and what is missing above it, for the system and administrators only.
 ///
