@@ -4,7 +4,7 @@ use std::num::NonZero;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// As many turns at a time as there are processors.
+/// As many turns at a time as there are processors, and one for who is on the way to take one.
 pub(super) struct Turns {
     free: Mutex<usize>,
     given_back: Condvar,
@@ -16,7 +16,7 @@ pub(super) struct Turn<'a>(&'a Turns);
 impl Turns {
     pub(super) fn new() -> Self {
         let processors = thread::available_parallelism().map_or(1, NonZero::get);
-        Self { free: Mutex::new(processors), given_back: Condvar::new() }
+        Self { free: Mutex::new(processors + 1), given_back: Condvar::new() }
     }
 
     /// Waits until there is one to take.
