@@ -133,6 +133,8 @@ impl Handler<'_> {
         let mut command = self.wine.command("cmd", &["/c", text]);
         command.current_dir(self.folder()).env("ConfigSequenceNumber", sequence.to_string());
         command.env("VERSION", &self.version);
+        // Should Wine itself fail, it says why.
+        command.env("WINEDEBUG", "-all,err+all");
         finish(&mut command)
     }
 
