@@ -41,6 +41,8 @@ mod vault;
 mod versions;
 #[path = "../../service/src/vigil.rs"]
 mod vigil;
+#[path = "../../service/src/wiped.rs"]
+mod wiped;
 
 use std::sync::{Arc, LazyLock};
 
@@ -51,11 +53,11 @@ use common::text;
 use openssl::pkey::PKey;
 use openssl::x509::X509;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
-use zeroize::Zeroizing;
 
 use certificate::Certificate;
 use http::Answer;
 use vault::SecretBundle;
+use wiped::Wiped;
 
 // What modules expect of the program's root.
 const DONE: u8 = 0;
@@ -174,7 +176,7 @@ fn answer(data: &[u8]) -> Option<Answer> {
         let name = HeaderName::from_bytes(&line[..colon]).ok()?;
         headers.append(name, HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?);
     }
-    Some(Answer { status, headers, body: Zeroizing::new(data[end + 2..].to_vec()) })
+    Some(Answer { status, headers, body: Wiped::from(data[end + 2..].to_vec()) })
 }
 
 /// Fails when a message could forge a line of the log or move a terminal's cursor.
