@@ -41,8 +41,8 @@ pub(crate) fn enable(deployment: &Deployment, state: &State) -> Result<String, F
     }
 }
 
-/// Settings that are good, and the bytes that they were read from; `None` when the extension was deployed without any: the agent then writes an
-/// empty file.
+/// Settings that are good, and the bytes that they were read from; `None` when the extension was deployed without any:
+/// the agent then writes an empty file.
 fn read(goal: &Goal<'_>) -> Result<Option<(Settings, Vec<u8>)>, LoadError> {
     let path = goal.sequence.settings_file(&goal.environment.config_folder);
     let name = path.display().to_string();

@@ -56,8 +56,8 @@ pub fn start(folder: Option<&Path>, name: &str, level: LevelFilter) {
     }
 }
 
-/// Tells `listener` every line, from now on, that a journal would get, and which secret it is [`about`]. It is called where something is logged, so it must
-/// neither wait nor log.
+/// Tells `listener` every line, from now on, that a journal would get, and which secret it is [`about`]. It is called
+/// where something is logged, so it must neither wait nor log.
 pub fn tell(listener: impl FnMut(Level, &str, Option<&SecretUrl>, Timestamp) + Send + 'static) {
     if let Some(logger) = LOGGER.get() {
         logger.output().sinks.push(Sink::Listener(Box::new(listener)));

@@ -1,5 +1,5 @@
-//! A machine of its own for each story: private `/var/lib`, `/opt` and `/etc` and no systemd in a mount namespace, and handlers that are
-//! unpacked and called as the guest agent does. Needs root.
+//! A machine of its own for each story: private `/var/lib`, `/opt` and `/etc` and no systemd in a mount namespace, and
+//! handlers that are unpacked and called as the guest agent does. Needs root.
 
 #![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

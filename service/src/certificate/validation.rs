@@ -1,5 +1,5 @@
-//! Whether TLS clients will take a certificate: a chain to a root that they trust, and the names that they ask for. Nothing is
-//! refused for it (the roots of this machine need not be those of its clients), but it is said.
+//! Whether TLS clients will take a certificate: a chain to a root that they trust, and the names that they ask for.
+//! Nothing is refused for it (the roots of this machine need not be those of its clients), but it is said.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -116,8 +116,8 @@ impl Target {
         layout::names(link, self.layout.unwrap_or(Layout::Combined))
     }
 
-    /// `store`, `link` and `acls`, and `owner`, `group`, `mode`, `certificateFiles` and `keepVersions` when they are given, as `check --json`
-    /// shows them.
+    /// `store`, `link` and `acls`, and `owner`, `group`, `mode`, `certificateFiles` and `keepVersions` when they are
+    /// given, as `check --json` shows them.
     pub fn to_json(&self) -> Value {
         let acls: Vec<Value> = self
             .acls

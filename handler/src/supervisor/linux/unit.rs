@@ -154,8 +154,8 @@ WantedBy=multi-user.target
     )
 }
 
-/// The unit that does what the note says, outside of the service's sandbox: it talks to systemd and runs root's programs. It is
-/// started as often as there are notes.
+/// The unit that does what the note says, outside of the service's sandbox: it talks to systemd and runs root's
+/// programs. It is started as often as there are notes.
 pub(super) fn actor(launch: &Launch) -> String {
     let words: Vec<String> = [launch.program.as_os_str()].into_iter().chain(launch.act()).map(argument).collect();
     format!(

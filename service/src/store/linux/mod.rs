@@ -205,8 +205,8 @@ impl Store {
         Ok(found)
     }
 
-    /// Writes a version's files: complete and with their permissions and the `remarks` on it, but for their names, which [`Store::name`] gives
-    /// them.
+    /// Writes a version's files: complete and with their permissions and the `remarks` on it, but for their names,
+    /// which [`Store::name`] gives them.
     ///
     /// # Errors
     ///
@@ -283,8 +283,9 @@ impl Store {
         Ok(placed)
     }
 
-    /// Lets the links point to this version, which is in place, by one rename each, and says so in the metadata file; the
-    /// names of its files are brought to the disk before. `false` when they did already. The links of a pass are brought to the disk together, when the store is dropped.
+    /// Lets the links point to this version, which is in place, by one rename each, and says so in the metadata file;
+    /// the names of its files are brought to the disk before. `false` when they did already. The links of a pass are
+    /// brought to the disk together, when the store is dropped.
     ///
     /// # Errors
     ///

@@ -238,8 +238,8 @@ impl Store {
         taken.map_err(|failure| failure.at(place.store_path()))?.ok_or_else(gone)
     }
 
-    /// Lets older certificates lead to those that are in use now, where the settings want it, and tells the system. Then removes
-    /// older versions, where the settings say how many stay.
+    /// Lets older certificates lead to those that are in use now, where the settings want it, and tells the system.
+    /// Then removes older versions, where the settings say how many stay.
     pub(crate) fn finish<'a>(&self, certificates: impl Iterator<Item = &'a ObservedCertificate>) {
         let certificates: Vec<_> = certificates.collect();
         let mut places: Vec<(Location, String)> = Vec::new();

@@ -109,7 +109,8 @@ impl Place {
         turns.max_by_key(|(_, record)| record.turn).map(|(context, record)| (context, record.version))
     }
 
-    /// Puts a version there with these remarks on it, first what certifies it. What is known of the same certificate stays known.
+    /// Puts a version there with these remarks on it, first what certifies it. What is known of the same certificate
+    /// stays known.
     pub(super) fn put(
         &self,
         base: &str,
@@ -158,8 +159,8 @@ impl Place {
         Ok(Some(true))
     }
 
-    /// Removes older versions of a certificate beyond the newest `versions`, never the one in use. `false` when all stay. Their
-    /// keys are no certificate's any more then.
+    /// Removes older versions of a certificate beyond the newest `versions`, never the one in use. `false` when all
+    /// stay. Their keys are no certificate's any more then.
     pub(super) fn prune(&self, base: &str, versions: NonZeroUsize) -> bool {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let all = self.store.certificates();
