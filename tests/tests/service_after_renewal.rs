@@ -286,6 +286,21 @@ fn a_server_that_sends_a_byte_now_and_then_is_given_up() {
     tells(&service, "contoso.web", "the handshake takes longer than 5 s", true);
 }
 
+#[test]
+fn a_server_of_another_machine_is_not_looked_at_though_all_addresses_may_be_listened_at_here() {
+    let story = begin();
+    story.put("web").unwrap();
+    let verify = json!({"verify": {"connect": "203.0.113.9:8443", "serverName": "web.contoso.com"}});
+    let service = installed(&story, &settings(&story, &["web"], &verify));
+    story.put("web").unwrap();
+    service.poll().unwrap();
+    tells(&service, "contoso.web", "203.0.113.9 is no address of this machine: Cannot assign", true);
+    // As keepalived asks for it.
+    fs::write("/proc/sys/net/ipv4/ip_nonlocal_bind", "1").unwrap();
+    service.poll().unwrap();
+    tells(&service, "contoso.web", "ip_nonlocal_bind makes all addresses look like it: name a loopback address", true);
+}
+
 /// `openssl s_server`, which reads its certificate once.
 struct Server(Child);
 

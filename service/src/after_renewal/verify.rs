@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, Signa
 use zeroize::Zeroizing;
 
 use super::note::{Failure, Leaf, Move};
+use crate::system::own_address;
 
 /// For the connection, and then for the handshake.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -51,9 +52,7 @@ fn kind_of(moves: &[Move]) -> Option<Id> {
 fn leaf_of(server: &Verify, kind: Option<Id>) -> Result<Vec<u8>, String> {
     let said = |cause: &dyn std::error::Error| cause.to_string();
     let address = server.connect;
-    // An address that nobody can listen at here is another machine's.
-    let own = TcpListener::bind((address.ip(), 0));
-    own.map_err(|cause| format!("{} is no address of this machine: {cause}", address.ip()))?;
+    own_address(address.ip()).map_err(|cause| format!("{} is no address of this machine: {cause}", address.ip()))?;
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(|cause| said(&cause))?;
     let name = ServerName::try_from(server.server_name.as_str().to_owned()).map_err(|cause| said(&cause))?;
     let provider = Arc::new(ring::default_provider());

@@ -6,7 +6,7 @@ mod trust;
 
 use std::fs;
 use std::io;
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::ptr;
@@ -85,6 +85,17 @@ pub(crate) fn wake(events: Sender<Event>) -> Result<()> {
 /// Does `work` under whoever started this process, which needs nothing here.
 pub(crate) fn supervised(work: impl FnOnce() -> Result<u8>) -> Result<u8> {
     work()
+}
+
+/// Fails unless an address is this machine's: nobody can listen at another's here, but where the kernel lets everybody.
+pub(crate) fn own_address(address: IpAddr) -> io::Result<()> {
+    let address = address.to_canonical();
+    TcpListener::bind((address, 0))?;
+    let switch = format!("/proc/sys/net/{}/ip_nonlocal_bind", if address.is_ipv4() { "ipv4" } else { "ipv6" });
+    if !address.is_loopback() && fs::read_to_string(&switch).is_ok_and(|value| value.trim() != "0") {
+        return Err(io::Error::other(format!("{switch} makes all addresses look like it: name a loopback address")));
+    }
+    Ok(())
 }
 
 /// What this machine calls itself.

@@ -2,7 +2,7 @@
 
 mod scm;
 
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, PoisonError};
@@ -74,6 +74,11 @@ unsafe extern "system" fn hear(event: u32) -> BOOL {
         _ => tell(Wakeup::Stop),
     }
     TRUE
+}
+
+/// Fails unless an address is this machine's: nobody can listen at another's here.
+pub(crate) fn own_address(address: IpAddr) -> io::Result<()> {
+    TcpListener::bind((address, 0)).map(drop)
 }
 
 /// What this machine calls itself.

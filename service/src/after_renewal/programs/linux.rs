@@ -18,21 +18,36 @@ const HOOK_LIMIT: Duration = Duration::from_secs(60);
 /// What systemd waits for a unit by default, and a little more.
 const UNIT_LIMIT: Duration = Duration::from_secs(100);
 const QUESTION_LIMIT: Duration = Duration::from_secs(20);
+/// Of one variable, in bytes: with its name it must stay below what execve(2) takes, 128 KiB.
+const ROOM: usize = 127 * 1024;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Runs a hook in a clean environment. What it is told of the certificates has one line for each of them.
 pub(in crate::after_renewal) fn run_hook(name: &HookName, moves: &[Move]) -> Result<(), Failure> {
     let path = Path::new(HOOKS).join(name.as_str());
     trust(&path).map_err(|reason| failure(reason, ""))?;
-    let lines = |part: fn(&Move) -> &str| moves.iter().map(part).collect::<Vec<_>>().join("\n");
     let mut command = clean(path.as_os_str().to_string_lossy().as_ref());
-    command
-        .env("AKVVM_CERTIFICATE", lines(|moved| &moved.name))
-        .env("AKVVM_OLD_VERSION", lines(|moved| moved.old.as_ref().map_or("", |old| &old.version)))
-        .env("AKVVM_NEW_VERSION", lines(|moved| &moved.new.version))
-        .env("AKVVM_PATH", lines(|moved| moved.paths.first().map_or("", |path| path)))
-        .env("AKVVM_PATHS", moves.iter().map(|moved| moved.paths.join(":")).collect::<Vec<_>>().join("\n"));
+    command.envs(told(moves)).env("AKVVM_COUNT", moves.len().to_string());
     judge(run_within(&mut command, HOOK_LIMIT), HOOK_LIMIT)
+}
+
+/// What a hook is told: the same certificates in each variable, as many as there is room for.
+fn told(moves: &[Move]) -> [(&'static str, String); 5] {
+    let names = ["AKVVM_CERTIFICATE", "AKVVM_OLD_VERSION", "AKVVM_NEW_VERSION", "AKVVM_PATH", "AKVVM_PATHS"];
+    let mut variables = names.map(|name| (name, String::new()));
+    for (number, moved) in moves.iter().enumerate() {
+        let old = moved.old.as_ref().map_or("", |old| &old.version);
+        let (path, paths) = (moved.paths.first().map_or("", |path| path), moved.paths.join(":"));
+        let lines = [moved.name.as_str(), old, &moved.new.version, path, &paths];
+        if variables.iter().zip(lines).any(|((_, text), line)| text.len() + line.len() >= ROOM) {
+            break;
+        }
+        for ((_, text), line) in variables.iter_mut().zip(lines) {
+            text.push_str(if number == 0 { "" } else { "\n" });
+            text.push_str(line);
+        }
+    }
+    variables
 }
 
 /// Lets a unit read its files again. One that does not run reads them when it starts.
@@ -109,4 +124,33 @@ fn judge(finished: std::io::Result<Option<Finished>>, limit: Duration) -> Result
 
 fn failure(reason: String, output: &str) -> Failure {
     Failure { reason, output: output.trim().to_owned() }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::after_renewal::note::Leaf;
+
+    #[test]
+    fn a_hook_for_thousands_of_certificates_can_be_started_and_is_told_of_the_same_ones_everywhere() {
+        let moved = |number: usize| Move {
+            name: format!("contoso.web{number}"),
+            paths: ["pem", "keyid"].map(|end| format!("/srv/{}/web{number}.{end}", "x".repeat(60))).to_vec(),
+            old: None,
+            new: Leaf { version: "a".repeat(32), thumbprint: "B".repeat(40) },
+        };
+        for count in [0, 1, 3, 5000] {
+            let told = told(&(0..count).map(moved).collect::<Vec<_>>());
+            let finished = run_within(clean("sh").args(["-c", "echo started"]).envs(told.clone()), HOOK_LIMIT);
+            assert_eq!(finished.unwrap().unwrap().output, "started\n");
+            let lines: Vec<usize> = told.iter().map(|(_, text)| text.split('\n').count()).collect();
+            assert!(lines.iter().all(|lines| *lines == lines_of(count, &told[4].1)), "{count}: {lines:?}");
+        }
+    }
+
+    /// How many lines there must be for so many certificates: all, where there is room.
+    fn lines_of(count: usize, longest: &str) -> usize {
+        if count < 500 { count.max(1) } else { longest.matches(".keyid").count() }
+    }
 }
