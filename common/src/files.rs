@@ -1,6 +1,8 @@
-//! Whole files or nothing: written beside the old one, made to last, and put in its place with one rename.
+//! Whole files or nothing: written beside the old one, made to last, and put in its place with one rename; and files that
+//! are believed for who can have written them.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::system;
@@ -34,6 +36,24 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> 
         return Err(failed(error));
     }
     system::sync_folder(folder).map_err(failed)
+}
+
+/// The text of a file that only the machine's administrators can have written; `None` when there is none.
+///
+/// # Errors
+/// The file cannot be read, or others may write it.
+pub fn read_trusted(path: &Path) -> io::Result<Option<String>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if !system::is_trusted(&file)? {
+        return Err(io::Error::new(ErrorKind::PermissionDenied, format!("is not trusted: {}", system::TRUST)));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(Some(text))
 }
 
 /// A name in the same folder, so that the rename stays on one file system.

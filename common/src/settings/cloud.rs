@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::files::read_trusted;
 use crate::system;
 use crate::text::excerpt;
 
@@ -90,7 +91,7 @@ impl Clouds {
     /// The list exists but is unreadable, not root's alone to write, or malformed.
     pub fn of_this_machine() -> Result<Self, CloudsError> {
         let path = PathBuf::from(system::CLOUDS_FILE);
-        let text = match system::read_trusted(&path) {
+        let text = match read_trusted(&path) {
             Ok(Some(text)) => text,
             Ok(None) => return Ok(Self::built_in()),
             Err(cause) => return Err(CloudsError::Untrusted { path: path.display().to_string(), cause }),

@@ -1,7 +1,7 @@
 //! Linux: paths, and trust by ownership.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -22,26 +22,16 @@ pub fn machine() -> Option<String> {
     Some(number.trim().to_ascii_lowercase()).filter(|number| !number.is_empty())
 }
 
-/// The text of a file that only root can have written; `None` when there is none.
+/// What a file must be to be trusted, and how to make it so.
+pub const TRUST: &str = "it must belong to root and be writable by nobody else (chown root, chmod 644)";
+
+/// Whether only root can have written a file.
 ///
 /// # Errors
-/// The file cannot be read, or others may write it.
-pub fn read_trusted(path: &Path) -> io::Result<Option<String>> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
+/// It cannot be looked at.
+pub fn is_trusted(file: &File) -> io::Result<bool> {
     let metadata = file.metadata()?;
-    if metadata.uid() != 0 || metadata.mode() & 0o022 != 0 {
-        return Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            "is not trusted: it must belong to root and be writable by nobody else (chown root, chmod 644)",
-        ));
-    }
-    let mut text = String::new();
-    file.read_to_string(&mut text)?;
-    Ok(Some(text))
+    Ok(metadata.uid() == 0 && metadata.mode() & 0o022 == 0)
 }
 
 /// Creates `folder` and what is missing above it, readable by its owner only.

@@ -25,7 +25,7 @@ use windows_sys::Win32::Storage::FileSystem::{
 use windows_sys::Win32::System::IO::{OVERLAPPED, OVERLAPPED_0, OVERLAPPED_0_0};
 
 pub use firmware::machine;
-pub use trusted::read_trusted;
+pub use trusted::{TRUST, is_trusted};
 
 /// What the handler and the service remember; the agent never deletes it. Users may create folders in
 /// `C:\ProgramData`, and would own them.

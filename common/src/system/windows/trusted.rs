@@ -1,9 +1,8 @@
 //! A file that only administrators can have written: by its owner and its access control list.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::windows::io::AsRawHandle;
-use std::path::Path;
 use std::ptr::null_mut;
 
 use windows_sys::Win32::Foundation::{CloseHandle, GENERIC_ALL, GENERIC_WRITE, LocalFree};
@@ -36,28 +35,14 @@ const DENIED: u8 = 1;
 /// Bytes for a token's user.
 const LONGEST_USER: usize = 256;
 
-/// The text of a file that only administrators can have written; `None` when there is none.
+/// What a file must be to be trusted, and how to make it so.
+pub const TRUST: &str = "it must belong to administrators and be writable by nobody else (icacls)";
+
+/// Whether only administrators can have written a file.
 ///
 /// # Errors
-/// The file cannot be read, or others may write it.
-pub fn read_trusted(path: &Path) -> io::Result<Option<String>> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if !is_trusted(&file)? {
-        return Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            "is not trusted: it must belong to administrators and be writable by nobody else (icacls)",
-        ));
-    }
-    let mut text = String::new();
-    file.read_to_string(&mut text)?;
-    Ok(Some(text))
-}
-
-fn is_trusted(file: &File) -> io::Result<bool> {
+/// Its owner or its access control list cannot be read.
+pub fn is_trusted(file: &File) -> io::Result<bool> {
     let (mut owner, mut list, mut descriptor): (PSID, *mut ACL, _) = (null_mut(), null_mut(), null_mut());
     // SAFETY: the file is open; what the call gives is freed below.
     let code = unsafe {

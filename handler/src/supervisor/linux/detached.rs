@@ -14,8 +14,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use common::files::read_trusted;
 use common::instance::Holder;
-use common::system::read_trusted;
 use common::text::bounded;
 use rustix::fs::Mode;
 use rustix::process::{Signal, setsid, umask};

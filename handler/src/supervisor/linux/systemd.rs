@@ -10,9 +10,8 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use common::files;
+use common::files::{self, read_trusted};
 use common::instance::Holder;
-use common::system::read_trusted;
 use common::text::bounded;
 
 use super::{ENVIRONMENT_FILE, Launch, Started, running, unit};
