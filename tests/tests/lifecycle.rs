@@ -14,7 +14,7 @@ use tests::azure::Azure;
 use tests::fault::{Scope, Times};
 use tests::handler_story::{DISK, Extension, PATIENCE, observed, package_of_version, unfinished};
 use tests::reader::Reader;
-use tests::story::{observing, wait_for};
+use tests::story::{Finished, observing, wait_for};
 use tests::wire::Wire;
 
 const STORE: &str = "/srv/certs";
@@ -207,6 +207,20 @@ fn settings_that_arrive_as_a_string_are_understood() {
     assert!(extension.log().contains("string"), "a warning says so: {}", extension.log());
 }
 
+/// Runs `enable` by hand with this number.
+fn enable(extension: &Extension, folder: &Path, number: u32) -> Finished {
+    let handler = folder.join("akvvm_handler").to_string_lossy().into_owned();
+    extension.attempt("env", &[&format!("ConfigSequenceNumber={number}"), &handler, "enable"]).unwrap()
+}
+
+/// The word and the message of a status file, if it is there and whole.
+fn status(folder: &Path, number: u32) -> Option<(String, String)> {
+    let text = fs::read_to_string(folder.join(format!("status/{number}.status"))).ok()?;
+    let status = &serde_json::from_str::<Value>(&text).ok()?[0]["status"];
+    let message = status["formattedMessage"]["message"].as_str()?;
+    Some((status["status"].as_str()?.to_owned(), message.to_owned()))
+}
+
 #[test]
 fn settings_that_are_missing_are_an_error_in_the_status() {
     let (mut extension, _) = machine();
@@ -214,13 +228,10 @@ fn settings_that_are_missing_are_an_error_in_the_status() {
     succeeds(&extension);
     let process = extension.service().unwrap();
     let folder = extension.agent.folder().unwrap();
-    let handler = folder.join("akvvm_handler").to_string_lossy().into_owned();
-    let enabled = extension.attempt("env", &["ConfigSequenceNumber=7", &handler, "enable"]).unwrap();
+    let enabled = enable(&extension, &folder, 7);
     assert_ne!(enabled.code, Some(0));
-    let status = fs::read_to_string(folder.join("status/7.status")).unwrap();
-    let status: Value = serde_json::from_str(&status).unwrap();
-    assert_eq!(status[0]["status"]["status"], json!("error"));
-    let message = status[0]["status"]["formattedMessage"]["message"].as_str().unwrap();
+    let (word, message) = status(&folder, 7).unwrap();
+    assert_eq!(word, "error");
     assert!(message.contains("7.settings") && enabled.errors.contains("7.settings"), "{message}");
     assert_eq!(extension.service().unwrap(), process);
 }
@@ -232,15 +243,12 @@ fn settings_that_are_half_written_leave_the_last_good_ones_in_use_until_they_are
     succeeds(&extension);
     let process = extension.service().unwrap();
     let folder = extension.agent.folder().unwrap();
-    let handler = folder.join("akvvm_handler").to_string_lossy().into_owned();
     let whole = fs::read(folder.join("config/0.settings")).unwrap();
     for length in [0, 1, whole.len() / 2, whole.len() - 1] {
         fs::write(folder.join("config/1.settings"), &whole[..length]).unwrap();
-        extension.attempt("env", &["ConfigSequenceNumber=1", &handler, "enable"]).unwrap();
-        let status = fs::read_to_string(folder.join("status/1.status")).unwrap();
-        let status: Value = serde_json::from_str(&status).unwrap();
-        assert_eq!(status[0]["status"]["status"], json!("error"), "{length}");
-        let message = status[0]["status"]["formattedMessage"]["message"].as_str().unwrap();
+        enable(&extension, &folder, 1);
+        let (word, message) = status(&folder, 1).unwrap();
+        assert_eq!(word, "error", "{length}");
         assert!(message.contains("1.settings") && message.contains("goes on"), "{length}: {message}");
         assert_eq!(extension.service().unwrap(), process, "{length}");
         let version = renew(&extension.story.azure, &extension);
@@ -248,13 +256,9 @@ fn settings_that_are_half_written_leave_the_last_good_ones_in_use_until_they_are
         points_to("web", &version);
     }
     fs::write(folder.join("config/1.settings"), &whole).unwrap();
-    let enabled = extension.attempt("env", &["ConfigSequenceNumber=1", &handler, "enable"]).unwrap();
+    let enabled = enable(&extension, &folder, 1);
     assert_eq!(enabled.code, Some(0), "{enabled:?}");
-    let is_well = || {
-        let status = fs::read_to_string(folder.join("status/1.status")).ok()?;
-        let status: Value = serde_json::from_str(&status).ok()?;
-        (status[0]["status"]["status"] == json!("success")).then_some(())
-    };
+    let is_well = || status(&folder, 1).filter(|(word, _)| word == "success");
     wait_for(PATIENCE, "success under the new number", is_well).unwrap();
 }
 
