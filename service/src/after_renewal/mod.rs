@@ -263,17 +263,20 @@ impl Renewals {
             let name = followed.observed.link_name();
             Some(Move { name, paths: followed.observed.places(), old: old.cloned(), new: new.clone() })
         };
-        let unmoved = |action: &Action, moved: &[&Followed]| {
-            let others = self.certificates.iter().filter(|other| {
-                other.wanted().actions.contains(action) && !moved.iter().any(|moved| moved.place == other.place)
-            });
+        let unmoved = |action: &Action| {
+            let is_left = |other: &Followed| {
+                let pending = self.ledger.pending(&other.place, other.wanted());
+                pending.is_some_and(|(_, _, left)| left.contains(action))
+            };
+            let has_action = |other: &&Followed| other.wanted().actions.contains(action);
+            let others = self.certificates.iter().filter(has_action).filter(|other| !is_left(other));
             others.filter_map(|other| self.ledger.current(&other.place).cloned()).collect()
         };
         let task = |(action, followed): (&Action, &Vec<&Followed>)| Task {
             action: action.clone(),
             moves: followed.iter().filter_map(moved).collect(),
             // Nothing else asks what is in place.
-            unmoved: if matches!(action, Action::Verify(_)) { unmoved(action, followed) } else { Vec::new() },
+            unmoved: if matches!(action, Action::Verify(_)) { unmoved(action) } else { Vec::new() },
         };
         pending.iter().filter(is_due).map(task).collect()
     }

@@ -1,5 +1,6 @@
 //! Whether TLS clients will take a certificate: a chain to a root that they trust, and the names that they ask for.
-//! Nothing is refused for it (the roots of this machine need not be those of its clients), but it is said.
+//! It is said, and whether a chain is refused for it is for the settings to decide (`chainValidation`): the roots of this
+//! machine need not be those of its clients.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
