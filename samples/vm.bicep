@@ -1,4 +1,5 @@
-// The extension on a VM that has a user-assigned identity, with the settings of settings.json.
+// The extension on a VM that has a user-assigned identity, with the settings of KeyVaultForLinux.json or
+// KeyVaultForWindows.json.
 
 @description('A VM to which the identity is assigned.')
 param vmName string
@@ -9,7 +10,15 @@ param identityName string
 @description('A vault with role-based access, in this resource group.')
 param vaultName string = 'myvault'
 
+@description('KeyVaultForWindows on a VM with Windows.')
+@allowed(['KeyVaultForLinux', 'KeyVaultForWindows'])
+param type string = 'KeyVaultForLinux'
+
 param location string = resourceGroup().location
+
+var settings = type == 'KeyVaultForWindows'
+  ? loadJsonContent('KeyVaultForWindows.json')
+  : loadJsonContent('KeyVaultForLinux.json')
 
 resource vm 'Microsoft.Compute/virtualMachines@2024-07-01' existing = {
   name: vmName
@@ -36,16 +45,16 @@ resource role 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 
 resource extension 'Microsoft.Compute/virtualMachines/extensions@2024-07-01' = {
   parent: vm
-  name: 'KeyVaultForLinux'
+  name: type
   location: location
   // With requireInitialSync the extension succeeds only with the role: it must not come after.
   dependsOn: [role]
   properties: {
     publisher: 'Contoso.Azure.KeyVault'
-    type: 'KeyVaultForLinux'
+    type: type
     typeHandlerVersion: '1.0'
     autoUpgradeMinorVersion: true
-    settings: union(loadJsonContent('settings.json'), {
+    settings: union(settings, {
       authenticationSettings: {
         msiEndpoint: 'http://169.254.169.254/metadata/identity'
         msiClientId: identity.properties.clientId

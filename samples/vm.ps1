@@ -1,10 +1,12 @@
 # The extension on a VM, by its system-assigned identity, with Azure PowerShell.
 #
 #   ./vm.ps1 -ResourceGroupName rg -VMName vm1 -VaultName myvault
+#   ./vm.ps1 -ResourceGroupName rg -VMName vm1 -VaultName myvault -Type KeyVaultForWindows
 param(
     [Parameter(Mandatory)] [string] $ResourceGroupName,
     [Parameter(Mandatory)] [string] $VMName,
-    [Parameter(Mandatory)] [string] $VaultName
+    [Parameter(Mandatory)] [string] $VaultName,
+    [ValidateSet('KeyVaultForLinux', 'KeyVaultForWindows')] [string] $Type = 'KeyVaultForLinux'
 )
 $ErrorActionPreference = 'Stop'
 
@@ -18,7 +20,8 @@ if (-not $vm.Identity.PrincipalId) {
 New-AzRoleAssignment -RoleDefinitionName 'Key Vault Secrets User' -ObjectId $vm.Identity.PrincipalId `
     -Scope (Get-AzKeyVault -VaultName $VaultName).ResourceId
 
-# The text of a file, as it is: text that is put together here easily gets its quotes escaped twice.
+# KeyVaultForLinux.json or KeyVaultForWindows.json as it is: text that is put together here easily gets its quotes
+# escaped twice.
 Set-AzVMExtension -ResourceGroupName $ResourceGroupName -VMName $VMName -Location $vm.Location `
-    -Publisher Contoso.Azure.KeyVault -ExtensionType KeyVaultForLinux -Name KeyVaultForLinux -TypeHandlerVersion 1.0 `
-    -SettingString (Get-Content -Raw -Path (Join-Path $PSScriptRoot 'settings.json'))
+    -Publisher Contoso.Azure.KeyVault -ExtensionType $Type -Name $Type -TypeHandlerVersion 1.0 `
+    -SettingString (Get-Content -Raw -Path (Join-Path $PSScriptRoot "$Type.json"))

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tests::pkcs12::Pfx;
 use tests::pki::{KeyKind, Request};
+use tests::settings::{Extension, Sample};
 use tests::story::{Finished, Story, finish, wait_for};
 use tests::windows_guest::{Guest, HANDLERS, Handler, Service};
 use tests::wine::{Whose, Wine, windows_path};
@@ -243,5 +244,19 @@ fn check_says_which_settings_are_for_linux_and_which_are_wrong() {
     ] {
         let (code, result) = check(json!({ setting: value }));
         assert!(code == Some(2) && result["errors"].to_string().contains(setting), "{result}");
+    }
+}
+
+#[test]
+fn check_has_nothing_to_say_of_the_samples_for_windows() {
+    let story = Story::begin().unwrap();
+    let wine = Wine::install(&story).unwrap();
+    for Sample { name, extension, settings } in tests::settings::samples() {
+        if extension == Extension::KeyVaultForWindows {
+            let file = windows_path(&story.write_settings(&settings).unwrap());
+            let finished = finish(&mut wine.service(&["check", "--json", &file]).unwrap()).unwrap();
+            let result: Value = serde_json::from_str(&finished.output).unwrap();
+            assert_eq!((finished.code, &result["warnings"]), (Some(0), &json!([])), "{name}: {result}");
+        }
     }
 }

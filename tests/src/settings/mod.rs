@@ -1,11 +1,13 @@
 //! Settings with what is to be said of them: one table for `check`, for `sync` and for the schema that editors use.
 
 mod refused;
+mod samples;
 
 use serde_json::{Value, json};
 
 use crate::story::observing;
 pub use refused::refused;
+pub use samples::{Extension, Sample, samples};
 
 /// Settings, and what the program and the schema make of them.
 #[derive(Debug)]

@@ -78,9 +78,11 @@ fn wrong_targets() -> Vec<Wrong> {
     const STORE: &str = "secretsManagementSettings.observedCertificates[0].certificateStoreLocation";
     const LINK: &str = "secretsManagementSettings.observedCertificates[0].customSymbolicLinkName";
     const MODE: &str = "secretsManagementSettings.observedCertificates[0].mode";
-    let stores = [("certs", "absolute"), ("C:\\certs", "absolute"), ("LocalMachine", "store of Windows"), ("/", "/")]
-        .into_iter()
-        .chain([("/srv/../etc/cron.d", ".."), ("/srv/\u{0}x", "control"), ("", "absolute")]);
+    let stores = [("certs", "absolute"), ("C:\\certs", "absolute"), ("/", "/")].into_iter().chain([
+        ("/srv/../etc/cron.d", ".."),
+        ("/srv/\u{0}x", "control"),
+        ("", "absolute"),
+    ]);
     let links = [
         ("../web", "is a path"),
         ("/etc/passwd", "is a path"),
@@ -262,6 +264,7 @@ fn beyond_a_schema() -> Vec<(&'static str, Wrong)> {
     ];
     let named = |link: &str| object(json!({"customSymbolicLinkName": link}));
     let others = [
+        ("the schema is that of both systems", (store("LocalMachine"), STORE, "store of Windows")),
         (
             "two certificates with one link",
             (
