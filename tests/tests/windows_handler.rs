@@ -251,7 +251,7 @@ fn check_says_which_settings_are_for_linux_and_which_are_wrong() {
 fn check_has_nothing_to_say_of_the_samples_for_windows() {
     let story = Story::begin().unwrap();
     let wine = Wine::install(&story).unwrap();
-    for Sample { name, extension, settings } in tests::settings::samples() {
+    for Sample { name, extension, settings } in tests::settings::samples().unwrap() {
         if extension == Extension::KeyVaultForWindows {
             let file = windows_path(&story.write_settings(&settings).unwrap());
             let finished = finish(&mut wine.service(&["check", "--json", &file]).unwrap()).unwrap();

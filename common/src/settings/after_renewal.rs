@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::keys::Place;
 use super::reader::{Findings, Node};
 use crate::text::excerpt;
 
@@ -63,7 +64,6 @@ pub struct Verify {
 #[serde(try_from = "String", into = "String")]
 pub struct ServerName(String);
 
-const KEYS: &[&str] = &["reload", "restart", "hooks", "splayInS", "onFirstInstall", "verify"];
 /// Of a unit and of a file, in bytes.
 const LONGEST_NAME: usize = 255;
 /// A renewal that waits longer than this for its applications is an outage in the making.
@@ -73,11 +73,10 @@ impl AfterRenewal {
     /// Reads the setting; `None` when something of it is wrong.
     pub(super) fn parse(node: &Node<'_>, findings: &mut Findings) -> Option<Self> {
         if !node.is_object() {
-            let form = "{\"reload\": [\"nginx.service\"]}";
-            findings.error(node.path(), format!("must be an object such as {form}, not {}", node.kind()));
+            findings.error(node.path(), node.mismatch("an object"));
             return None;
         }
-        node.warn_about_unknown(KEYS, findings);
+        node.warn_about_all_but(Place::AfterRenewal, findings);
         let hooks = names(node, "hooks", HookName::try_from, findings);
         let reload = names(node, "reload", UnitName::try_from, findings);
         let restart = names(node, "restart", UnitName::try_from, findings);
@@ -209,10 +208,10 @@ impl Verify {
     fn parse(node: &Node<'_>, findings: &mut Findings) -> Option<Self> {
         let form = "write {\"connect\": \"127.0.0.1:443\", \"serverName\": \"www.contoso.com\"}";
         if !node.is_object() {
-            findings.error(node.path(), format!("must be an object, not {}: {form}", node.kind()));
+            findings.error(node.path(), node.mismatch("an object"));
             return None;
         }
-        node.warn_about_unknown(&["connect", "serverName"], findings);
+        node.warn_about_all_but(Place::Verify, findings);
         let mut child = |key: &str| {
             let child = node.child(key);
             if child.is_none() {

@@ -134,7 +134,7 @@ pub(super) fn parse(section: &Node<'_>, findings: &mut Findings) -> Option<Colle
     };
     let parsed = match endpoint.text() {
         Some(text) => CollectorEndpoint::parse(text),
-        None => Err(format!("must be a string (\"…\"), not {}", endpoint.kind())),
+        None => Err(endpoint.mismatch("a string")),
     };
     if let Err(reason) = &parsed {
         findings.warning(endpoint.path(), format!("{reason}; {only_local}"));

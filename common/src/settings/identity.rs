@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::keys::{Root, Section};
+use super::keys::{Place, Root, Section};
 use super::reader::{Findings, Node};
 use crate::text::excerpt;
 
@@ -223,11 +223,10 @@ pub(super) fn parse(root: &Root<'_>, arc: Option<&str>, findings: &mut Findings)
 /// `authenticationOverride` of a certificate: another identity at the same endpoint.
 pub(super) fn parse_override(node: &Node<'_>, general: Option<&Identity>, findings: &mut Findings) -> Option<Identity> {
     if !node.is_object() {
-        findings
-            .error(node.path(), format!("must be an object such as {{\"msiClientId\": \"…\"}}, not {}", node.kind()));
+        findings.error(node.path(), node.mismatch("an object"));
         return None;
     }
-    node.warn_about_unknown(&["msiClientId"], findings);
+    node.warn_about_all_but(Place::Override, findings);
     let Some(id) = node.child("msiClientId") else {
         findings.error(node.path(), "has no msiClientId: write {\"msiClientId\": \"…\"} or leave it out");
         return None;

@@ -2,6 +2,7 @@
 
 use super::json::Value;
 use super::reader::{Findings, Node};
+use crate::system;
 
 /// A section of the public settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,47 +22,123 @@ impl Section {
             Self::Logging => "loggingSettings",
         }
     }
+}
 
-    const fn keys(self) -> &'static [&'static str] {
+/// What settings are in: a section, or something inside one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Section(Section),
+    Certificate,
+    Reader,
+    Override,
+    AfterRenewal,
+    Verify,
+}
+
+impl Place {
+    /// For "it belongs …".
+    const fn words(self) -> &'static str {
         match self {
-            Self::SecretsManagement => &[
-                "pollingIntervalInS",
-                "linkOnRenewal",
-                "requireInitialSync",
-                "aclEnabled",
-                "certificateStoreName",
-                "certificateStoreLocation",
-                "certificateFiles",
-                "keepVersions",
-                "afterRenewal",
-                "keyStorage",
-                "chainValidation",
-                "observedCertificates",
-            ],
-            Self::Authentication => &["msiEndpoint", "msiClientId"],
-            Self::Logging => &["logger", "endpoint", "format", "servicename", "telemetryEvents"],
+            Self::Section(Section::SecretsManagement) => "under secretsManagementSettings",
+            Self::Section(Section::Authentication) => "under authenticationSettings",
+            Self::Section(Section::Logging) => "under loggingSettings",
+            Self::Certificate => "into an object of observedCertificates",
+            Self::Reader => "into an entry of acls",
+            Self::Override => "under authenticationOverride",
+            Self::AfterRenewal => "under afterRenewal",
+            Self::Verify => "under verify of afterRenewal",
         }
     }
 }
 
-/// The keys of an observed certificate.
-pub(super) const CERTIFICATE: &[&str] = &[
-    "url",
-    "certificateStoreName",
-    "certificateStoreLocation",
-    "keyExportable",
-    "accounts",
-    "keyStorage",
-    "customSymbolicLinkName",
-    "acls",
-    "owner",
-    "group",
-    "mode",
-    "certificateFiles",
-    "keepVersions",
-    "afterRenewal",
-    "authenticationOverride",
+/// Every setting by where it belongs, and what one may write.
+const SETTINGS: &[(Place, &[(&str, &str)])] = &[
+    (
+        Place::Section(Section::SecretsManagement),
+        &[
+            ("pollingIntervalInS", "\"3600\""),
+            ("linkOnRenewal", "false"),
+            ("requireInitialSync", "true"),
+            ("aclEnabled", "true"),
+            ("certificateStoreName", "\"MY\""),
+            ("certificateStoreLocation", system::STORE_LOCATION),
+            ("certificateFiles", "\"combined\", \"split\" or \"both\""),
+            ("keepVersions", "3"),
+            ("afterRenewal", "{\"reload\": [\"nginx.service\"]}"),
+            ("keyStorage", "\"capi\" or \"cng\""),
+            ("chainValidation", "\"warn\" or \"require\""),
+            ("observedCertificates", "[\"https://VAULT.vault.azure.net/secrets/NAME\"]"),
+        ],
+    ),
+    (
+        Place::Section(Section::Authentication),
+        &[("msiEndpoint", "\"http://169.254.169.254/metadata/identity\""), ("msiClientId", CLIENT_ID)],
+    ),
+    (
+        Place::Section(Section::Logging),
+        &[
+            ("logger", "\"fluentd\""),
+            ("endpoint", "\"tcp://localhost:24224\""),
+            ("format", "\"forward\""),
+            ("servicename", "\"akvvm_service\""),
+            ("telemetryEvents", "true"),
+        ],
+    ),
+    (
+        Place::Certificate,
+        &[
+            ("url", "\"https://VAULT.vault.azure.net/secrets/NAME\""),
+            ("certificateStoreName", "\"MY\""),
+            ("certificateStoreLocation", system::STORE_LOCATION),
+            ("keyExportable", "false"),
+            ("accounts", "[\"Network Service\"]"),
+            ("keyStorage", "\"capi\" or \"cng\""),
+            ("customSymbolicLinkName", "\"app1Cert1\""),
+            ("acls", "[{\"user\": \"NAME\"}]"),
+            ("owner", "\"postgres\""),
+            ("group", "\"ssl-cert\""),
+            ("mode", "\"0640\""),
+            ("certificateFiles", "\"combined\", \"split\" or \"both\""),
+            ("keepVersions", "3"),
+            ("afterRenewal", "{\"reload\": [\"nginx.service\"]}"),
+            ("authenticationOverride", "{\"msiClientId\": \"00001111-aaaa-2222-bbbb-3333cccc4444\"}"),
+        ],
+    ),
+    (Place::Reader, &[("user", "\"app1\""), ("group", "\"apps\"")]),
+    (Place::Override, &[("msiClientId", CLIENT_ID)]),
+    (
+        Place::AfterRenewal,
+        &[
+            ("reload", "[\"nginx.service\"]"),
+            ("restart", "[\"app.service\"]"),
+            ("hooks", "[\"deploy-tomcat\"]"),
+            ("splayInS", "120"),
+            ("onFirstInstall", "true"),
+            ("verify", "{\"connect\": \"127.0.0.1:443\", \"serverName\": \"www.contoso.com\"}"),
+        ],
+    ),
+    (Place::Verify, &[("connect", "\"127.0.0.1:443\""), ("serverName", "\"www.contoso.com\"")]),
 ];
+const CLIENT_ID: &str = "\"00001111-aaaa-2222-bbbb-3333cccc4444\"";
+
+/// The names of the settings of a place.
+pub(super) fn keys(place: Place) -> impl Iterator<Item = &'static str> {
+    SETTINGS.iter().filter(move |(home, _)| *home == place).flat_map(|(_, settings)| *settings).map(|(name, _)| *name)
+}
+
+/// What one may write as a setting, as JSON.
+pub(super) fn example(name: &str) -> Option<&'static str> {
+    let mut settings = SETTINGS.iter().flat_map(|(_, settings)| *settings);
+    settings.find(|(known, _)| *known == name).map(|(_, example)| *example)
+}
+
+/// Where a setting belongs, for "it belongs …"; `None` when there is no such setting.
+pub(super) fn home(name: &str) -> Option<String> {
+    let is_home =
+        |(_, settings): &&(Place, &[(&str, &str)])| settings.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
+    let homes: Vec<&str> = SETTINGS.iter().filter(is_home).map(|(place, _)| place.words()).collect();
+    (!homes.is_empty()).then(|| homes.join(" or "))
+}
 
 /// The public settings, whose sections and keys are found wherever they were put.
 pub(super) struct Root<'a> {
@@ -128,13 +205,13 @@ impl<'a> Root<'a> {
     fn warn_about_unknown(&self, findings: &mut Findings) {
         let movable: Vec<&str> = [Section::SecretsManagement, Section::Authentication]
             .into_iter()
-            .flat_map(|section| section.keys())
-            .copied()
+            .flat_map(|section| keys(Place::Section(section)))
             .chain(Section::ALL.map(Section::name))
             .collect();
         self.root.warn_about_unknown(&movable, findings);
+        let logging: Vec<&str> = keys(Place::Section(Section::Logging)).collect();
         for (section, node) in &self.sections {
-            let known = if *section == Section::Logging { section.keys() } else { &movable };
+            let known = if *section == Section::Logging { &logging } else { &movable };
             node.warn_about_unknown(known, findings);
         }
     }

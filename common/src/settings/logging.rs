@@ -19,7 +19,7 @@ pub struct Logging {
 pub(super) fn parse(section: &Node<'_>, findings: &mut Findings) -> Logging {
     if !section.is_object() {
         let advice = "logs go to the local log files only";
-        findings.warning(section.path(), format!("must be an object, not {}: {advice}", section.kind()));
+        findings.warning(section.path(), format!("{}: {advice}", section.mismatch("an object")));
     }
     Logging {
         telemetry_events: telemetry_events(section, findings).unwrap_or_default(),

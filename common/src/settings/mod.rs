@@ -38,7 +38,7 @@ pub use target::*;
 pub use url::{SecretUrl, UrlError, Version};
 pub use validation::ChainValidation;
 
-use keys::Section;
+use keys::{Place, Section};
 use reader::{Findings, Node};
 
 /// The polling interval when the settings have none.
@@ -283,7 +283,7 @@ fn observed_certificate(
     let url_node = if item.text().is_some() {
         item.clone()
     } else if item.is_object() {
-        item.warn_about_unknown(keys::CERTIFICATE, findings);
+        item.warn_about_all_but(Place::Certificate, findings);
         let Some(url) = item.child("url") else {
             findings.error(
                 &format!("{}.url", item.path()),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use super::json::Value;
+use super::keys::{self, Place};
 use crate::text::excerpt;
 
 /// Something to say about one place of a document.
@@ -80,10 +81,18 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// What to say of a value of another kind than `wanted`, with what one may write.
+    pub(super) fn mismatch(&self, wanted: &str) -> String {
+        let step = self.path.rsplit('.').next().unwrap_or_default();
+        let (name, links) = step.split_once('[').map_or((step, "such as"), |(name, _)| (name, "as in"));
+        let example = keys::example(name).map(|example| format!(" {links} {example}")).unwrap_or_default();
+        format!("must be {wanted}{example}, not {}", self.kind())
+    }
+
     pub(super) fn string(&self, findings: &mut Findings) -> Option<&'a str> {
         let text = self.text();
         if text.is_none() {
-            findings.error(&self.path, format!("must be a string (\"…\"), not {}", self.kind()));
+            findings.error(&self.path, self.mismatch("a string"));
         }
         text
     }
@@ -158,7 +167,7 @@ impl<'a> Node<'a> {
     /// The items of a list, each with its index in the path.
     pub(super) fn list<'s>(&'s self, findings: &mut Findings) -> Option<impl Iterator<Item = Self> + use<'a, 's>> {
         let Value::Array(items) = self.value else {
-            findings.error(&self.path, format!("must be a list ([…]), not {}", self.kind()));
+            findings.error(&self.path, self.mismatch("a list"));
             return None;
         };
         let path = |index| format!("{}[{index}]", self.path);
@@ -168,7 +177,12 @@ impl<'a> Node<'a> {
         Some(items.iter().enumerate().filter_map(move |(index, item)| Self::new(path(index), item)))
     }
 
-    /// Warns about every key that is not in `known`, with the nearest known one.
+    /// Warns about every key that is no setting of this place.
+    pub(super) fn warn_about_all_but(&self, place: Place, findings: &mut Findings) {
+        self.warn_about_unknown(&keys::keys(place).collect::<Vec<_>>(), findings);
+    }
+
+    /// Warns about every key that is not in `known`, with the nearest known one and the place where it would be known.
     pub(super) fn warn_about_unknown(&self, known: &[&str], findings: &mut Findings) {
         let Value::Object(entries) = self.value else { return };
         for (key, _) in entries {
@@ -180,12 +194,18 @@ impl<'a> Node<'a> {
                 .map(|name| (strsim::damerau_levenshtein(&name.to_lowercase(), &key.to_lowercase()), name))
                 .min()
                 .filter(|(distance, _)| *distance <= 3);
+            let home = keys::home(key).filter(|_| nearest.is_none_or(|(distance, _)| distance > 0));
             let key = excerpt(key);
             let path = if self.path.is_empty() { key.clone() } else { format!("{}.{key}", self.path) };
-            match nearest {
-                Some((_, name)) => findings.warning(&path, format!("is not a known setting: did you mean {name}?")),
-                None => findings.warning(&path, "is not a known setting: it is ignored"),
-            }
+            let advice = match (home, nearest) {
+                (Some(home), None) => format!("is ignored here: it belongs {home}"),
+                (Some(home), Some((_, name))) => {
+                    format!("is ignored here: it belongs {home}, or did you mean {name}?")
+                }
+                (None, Some((_, name))) => format!("is not a known setting: did you mean {name}?"),
+                (None, None) => "is not a known setting: it is ignored".to_owned(),
+            };
+            findings.warning(&path, advice);
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod files;
 mod mutants;
+mod places;
 
 use super::*;
 

@@ -10,6 +10,8 @@ use fs2::FileExt;
 
 /// Where certificates go when the settings name no folder.
 pub const DEFAULT_STORE: &str = "/var/lib/waagent/Microsoft.Azure.KeyVault.Store";
+/// What settings may say of where certificates go, as JSON.
+pub const STORE_LOCATION: &str = "\"/etc/nginx/ssl\"";
 /// What the handler and the service remember; the agent never deletes it.
 pub const STATE_FOLDER: &str = "/var/lib/akvvm";
 /// Further clouds that root on this machine added.

@@ -30,6 +30,8 @@ pub use trusted::{TRUST, is_trusted};
 /// What the handler and the service remember; the agent never deletes it. Users may create folders in
 /// `C:\ProgramData`, and would own them.
 pub const STATE_FOLDER: &str = r"C:\Program Files\akvvm\state";
+/// What settings may say of where certificates go, as JSON.
+pub const STORE_LOCATION: &str = "\"LocalMachine\" or \"CurrentUser\"";
 /// Further clouds that an administrator of this machine added.
 pub const CLOUDS_FILE: &str = r"C:\Program Files\akvvm\clouds.json";
 

@@ -186,6 +186,21 @@ fn warned() -> Vec<Case> {
             "secretsManagementSettings.observedCertificates[0].customSymbolicLink",
             "is not a known setting",
         ),
+        (
+            item(json!({"chainValidation": "require"})),
+            "secretsManagementSettings.observedCertificates[0].chainValidation",
+            "it belongs under secretsManagementSettings",
+        ),
+        (
+            with(json!({"owner": "app1"})),
+            "secretsManagementSettings.owner",
+            "it belongs into an object of observedCertificates",
+        ),
+        (
+            item(json!({"reload": ["nginx.service"]})),
+            "secretsManagementSettings.observedCertificates[0].reload",
+            "it belongs under afterRenewal",
+        ),
         (json!({"settings": with(json!({}))}), "settings", "is not needed"),
         (json!(with(json!({})).to_string()), "", "is JSON inside a string"),
         (

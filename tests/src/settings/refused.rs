@@ -67,7 +67,7 @@ fn wrong_urls() -> Vec<Wrong> {
         (
             observing(&[json!({"url": 5})]),
             "secretsManagementSettings.observedCertificates[0].url",
-            "must be a string (\"…\"), not a number",
+            "must be a string such as \"https://VAULT.vault.azure.net/secrets/NAME\", not a number",
         ),
     ];
     bare.into_iter().map(|(text, words)| (url(text), FIRST, words)).chain(others).collect()
@@ -102,9 +102,14 @@ fn wrong_targets() -> Vec<Wrong> {
             "secretsManagementSettings.observedCertificates[0].acls[0].user",
             "name of an account",
         ),
+        (
+            of("certificateStoreName", json!(1)),
+            "secretsManagementSettings.observedCertificates[0].certificateStoreName",
+            "must be a string such as \"MY\"",
+        ),
         (of("owner", json!(" ")), "secretsManagementSettings.observedCertificates[0].owner", "name of an account"),
-        (of("group", json!(0)), "secretsManagementSettings.observedCertificates[0].group", "must be a string (\"…\")"),
-        (of("mode", json!(640)), MODE, "must be a string (\"…\")"),
+        (of("group", json!(0)), "secretsManagementSettings.observedCertificates[0].group", "must be a string such as"),
+        (of("mode", json!(640)), MODE, "must be a string such as"),
         (observing(&[object(json!({"acls": [{"user": "app1"}], "mode": "0600"}))]), MODE, "shut out everybody"),
         (
             of("certificateFiles", json!("pem")),
@@ -147,7 +152,7 @@ fn wrong_identities() -> Vec<Wrong> {
     ];
     let overriding = |value: Value| observing(&[object(json!({"authenticationOverride": value}))]);
     let others = [
-        (of("msiClientId", json!(7)), CLIENT, "must be a string (\"…\")"),
+        (of("msiClientId", json!(7)), CLIENT, "must be a string such as"),
         (with_section("authenticationSettings", json!(GUID)), "authenticationSettings", "must be an object"),
         (overriding(json!(GUID)), OVERRIDE, "must be an object"),
         (overriding(json!({})), OVERRIDE, "has no msiClientId"),
@@ -180,18 +185,23 @@ fn wrong_sections() -> Vec<Wrong> {
         (
             with(json!({"certificateStoreName": 1})),
             "secretsManagementSettings.certificateStoreName",
-            "must be a string (\"…\")",
+            "must be a string such as \"MY\"",
         ),
         (
             with(json!({"certificateStoreLocation": "x"})),
             "secretsManagementSettings.certificateStoreLocation",
             "absolute",
         ),
-        (with(json!({"chainValidation": 1})), "secretsManagementSettings.chainValidation", "must be a string (\"…\")"),
+        (with(json!({"keyStorage": "tpm"})), "secretsManagementSettings.keyStorage", "write \"capi\" or \"cng\""),
+        (
+            with(json!({"chainValidation": 1})),
+            "secretsManagementSettings.chainValidation",
+            "\"warn\" or \"require\", not a number",
+        ),
         (
             with(json!({"certificateFiles": 1})),
             "secretsManagementSettings.certificateFiles",
-            "must be a string (\"…\")",
+            "\"combined\", \"split\" or \"both\", not a number",
         ),
         (with(json!({"keepVersions": "all"})), "secretsManagementSettings.keepVersions", "whole number"),
         (json!({}), LIST, "is missing"),

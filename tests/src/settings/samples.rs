@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::GUID;
@@ -26,59 +27,57 @@ pub enum Extension {
     KeyVaultForWindows,
 }
 
-/// All settings in all samples.
-///
-/// # Panics
-/// A sample has none, or something in it cannot be worked out.
-#[must_use]
-pub fn samples() -> Vec<Sample> {
+/// All settings in all samples, of which each has some.
+pub fn samples() -> Result<Vec<Sample>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../samples");
-    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names
-        .flat_map(|name| {
-            let found = settings(&name, &read);
-            assert!(!found.is_empty(), "{name}: no settings");
-            found.into_iter().map(move |(extension, settings)| Sample { name: name.clone(), extension, settings })
-        })
-        .collect()
+    let mut samples = Vec::new();
+    for entry in fs::read_dir(&folder)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let found = settings(&folder, &name).with_context(|| name.clone())?;
+        ensure!(!found.is_empty(), "{name}: no settings");
+        let sample = |(extension, settings)| Sample { name: name.clone(), extension, settings };
+        samples.extend(found.into_iter().map(sample));
+    }
+    Ok(samples)
 }
 
-fn settings(name: &str, read: &dyn Fn(&str) -> String) -> Vec<(Extension, Value)> {
-    let text = read(name);
-    let parse = |text: &str| -> Value { serde_json::from_str(text).unwrap_or_else(|error| panic!("{name}: {error}")) };
+fn settings(folder: &Path, name: &str) -> Result<Vec<(Extension, Value)>> {
+    let text = fs::read_to_string(folder.join(name))?;
     if name.ends_with(".json") {
-        let document = parse(&text);
+        let document: Value = serde_json::from_str(&text)?;
         return match document.get("resources") {
             Some(_) => settings_of_template(&document),
-            None => vec![(extension(name.trim_end_matches(".json")), document)],
+            None => Ok(vec![(extension(name.trim_end_matches(".json"))?, document)]),
         };
     }
     // Command lines hold the settings between marks, or refer to the files with the settings of both systems.
     if let Some((inner, rest)) = text.split_once("<<JSON\n").and_then(|(_, rest)| rest.split_once("\nJSON")) {
         let kind = rest.split_once("--type ").and_then(|(_, rest)| rest.split(' ').next());
-        return vec![(extension(kind.unwrap_or_default()), parse(&inner.replace("$VAULT", "myvault")))];
+        return Ok(vec![(
+            extension(kind.unwrap_or_default())?,
+            serde_json::from_str(&inner.replace("$VAULT", "myvault"))?,
+        )]);
     }
-    ["KeyVaultForLinux.json", "KeyVaultForWindows.json"]
-        .into_iter()
-        .flat_map(|file| {
-            assert!(text.contains(file), "{name}: does not refer to {file}");
-            settings(file, read)
-        })
-        .collect()
+    let mut found = Vec::new();
+    for file in ["KeyVaultForLinux.json", "KeyVaultForWindows.json"] {
+        ensure!(text.contains(file), "does not refer to {file}");
+        found.extend(settings(folder, file)?);
+    }
+    Ok(found)
 }
 
-fn extension(kind: &str) -> Extension {
-    serde_json::from_value(json!(kind)).unwrap_or_else(|error| panic!("{kind}: {error}"))
+fn extension(kind: &str) -> Result<Extension> {
+    Ok(serde_json::from_value(json!(kind))?)
 }
 
 /// The settings of every extension of this product in a template, with its expressions worked out.
-fn settings_of_template(template: &Value) -> Vec<(Extension, Value)> {
+fn settings_of_template(template: &Value) -> Result<Vec<(Extension, Value)>> {
     let mut found = Vec::new();
     find(template, &mut found);
-    found.iter_mut().for_each(|(_, settings)| work_out(settings, &template["parameters"]));
-    found
+    for (_, settings) in &mut found {
+        work_out(settings, &template["parameters"])?;
+    }
+    Ok(found)
 }
 
 fn find(value: &Value, found: &mut Vec<(Extension, Value)>) {
@@ -92,19 +91,21 @@ fn find(value: &Value, found: &mut Vec<(Extension, Value)>) {
     }
 }
 
-fn work_out(value: &mut Value, parameters: &Value) {
+fn work_out(value: &mut Value, parameters: &Value) -> Result<()> {
     match value {
-        Value::Object(members) => members.values_mut().for_each(|value| work_out(value, parameters)),
-        Value::Array(items) => items.iter_mut().for_each(|value| work_out(value, parameters)),
+        Value::Object(members) => members.values_mut().try_for_each(|value| work_out(value, parameters)),
+        Value::Array(items) => items.iter_mut().try_for_each(|value| work_out(value, parameters)),
         Value::String(text) if text.starts_with('[') => {
             let parameter = text.strip_prefix("[parameters('").and_then(|rest| rest.strip_suffix("')]"));
-            *value = match parameter {
+            let worked_out = match parameter {
                 Some(name) => parameters[name]["defaultValue"].clone(),
                 None if text.starts_with("[reference(") && text.ends_with(").clientId]") => json!(GUID),
-                None => panic!("{text}: what is this?"),
+                None => bail!("{text}: what is this?"),
             };
-            assert!(value.is_string());
+            ensure!(worked_out.is_string(), "{text}: has no default");
+            *value = worked_out;
+            Ok(())
         }
-        _ => {}
+        _ => Ok(()),
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::versions;
+use super::{key_storage, versions};
 use crate::settings::keys::{Root, Section};
 use crate::settings::reader::{Findings, Node};
 use crate::system;
@@ -67,6 +67,9 @@ impl Defaults {
             && node.text() != Some("sameCertificate")
         {
             node.boolean(findings);
+        }
+        if let Some(node) = root.get(Section::SecretsManagement, "keyStorage", findings) {
+            node.parsed(findings, key_storage);
         }
         let layout = root
             .get(Section::SecretsManagement, "certificateFiles", findings)
@@ -160,6 +163,9 @@ impl Target {
             if let Some(node) = item.child(key) {
                 findings.warning(node.path(), "has no effect on Linux");
             }
+        }
+        if let Some(node) = item.child("certificateStoreName") {
+            node.string(findings);
         }
         // All are read before any is missed, so that every mistake is said at once.
         let folder = match item.child("certificateStoreLocation") {

@@ -8,6 +8,7 @@ mod windows;
 use std::num::NonZeroUsize;
 
 use super::reader::{Findings, Node};
+use crate::text::excerpt;
 
 #[cfg(target_os = "linux")]
 pub(super) use linux::Defaults;
@@ -16,9 +17,26 @@ pub use linux::{Acl, FileMode, Layout, LinkName, Ownership, Target};
 #[cfg(target_os = "windows")]
 pub(super) use windows::Defaults;
 #[cfg(target_os = "windows")]
-pub use windows::{KeyStorage, LinkOnRenewal, Location, Target};
+pub use windows::{LinkOnRenewal, Location, Target};
 
 /// How many versions stay (`keepVersions`), one at least.
 fn versions(node: &Node<'_>, findings: &mut Findings) -> Option<NonZeroUsize> {
     node.count(findings).and_then(|count| NonZeroUsize::new(usize::try_from(count).ok()?))
+}
+
+/// Which of the two services of Windows keeps an RSA key; others are always in CNG.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyStorage {
+    /// The older one, which Service Fabric and SQL Server need.
+    Capi,
+    /// The newer one.
+    Cng,
+}
+
+fn key_storage(text: &str) -> Result<KeyStorage, String> {
+    match text {
+        _ if text.eq_ignore_ascii_case("capi") => Ok(KeyStorage::Capi),
+        _ if text.eq_ignore_ascii_case("cng") => Ok(KeyStorage::Cng),
+        _ => Err(format!("\"{}\" is no way to keep a key: write \"capi\" or \"cng\"", excerpt(text))),
+    }
 }

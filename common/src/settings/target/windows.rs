@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::versions;
+use super::{KeyStorage, key_storage, versions};
 use crate::settings::keys::{Root, Section};
 use crate::settings::reader::{Findings, Node};
 use crate::text::{excerpt, is_deceptive};
@@ -43,15 +43,6 @@ pub enum Location {
     LocalMachine,
     /// Those of the account that the service runs as.
     CurrentUser,
-}
-
-/// Which of the system's two services keeps an RSA key; others are always in CNG.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyStorage {
-    /// The older one, which Service Fabric and SQL Server need.
-    Capi,
-    /// The newer one.
-    Cng,
 }
 
 /// Which older certificates are linked to a new one.
@@ -236,14 +227,6 @@ fn store(text: &str) -> Result<Arc<str>, String> {
         return refused("is a store that says whom this machine trusts");
     }
     Ok(text.into())
-}
-
-fn key_storage(text: &str) -> Result<KeyStorage, String> {
-    match text {
-        _ if text.eq_ignore_ascii_case("capi") => Ok(KeyStorage::Capi),
-        _ if text.eq_ignore_ascii_case("cng") => Ok(KeyStorage::Cng),
-        _ => Err(format!("\"{}\" is no way to keep a key: write \"capi\" or \"cng\"", excerpt(text))),
-    }
 }
 
 /// Accounts are looked up by the system; here only what could never be a name is refused.

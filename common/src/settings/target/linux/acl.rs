@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::settings::keys::Place;
 use crate::settings::reader::{Findings, Node};
 use crate::text::{excerpt, is_deceptive};
 
@@ -30,7 +31,7 @@ pub(super) fn readers(entry: &Node<'_>, findings: &mut Findings) -> Option<Vec<A
         findings.error(entry.path(), format!("must be an object, not {}: {form}", entry.kind()));
         return None;
     }
-    entry.warn_about_unknown(&["user", "group"], findings);
+    entry.warn_about_all_but(Place::Reader, findings);
     let mut readers = Vec::new();
     if let Some(node) = entry.child("user") {
         readers.push(Acl::User(node.parsed(findings, account)?));

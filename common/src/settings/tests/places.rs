@@ -1,0 +1,63 @@
+//! Each setting where it does not belong, and as another kind of value than it is.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::settings::keys::{example, keys};
+
+/// Where the settings of each place are, in a document.
+const PLACES: [(Place, &str); 8] = [
+    (Place::Section(Section::SecretsManagement), "/secretsManagementSettings"),
+    (Place::Section(Section::Authentication), "/authenticationSettings"),
+    (Place::Section(Section::Logging), "/loggingSettings"),
+    (Place::Certificate, "/secretsManagementSettings/observedCertificates/0"),
+    (Place::Reader, "/secretsManagementSettings/observedCertificates/0/acls/0"),
+    (Place::Override, "/secretsManagementSettings/observedCertificates/0/authenticationOverride"),
+    (Place::AfterRenewal, "/secretsManagementSettings/afterRenewal"),
+    (Place::Verify, "/secretsManagementSettings/afterRenewal/verify"),
+];
+
+/// A document with every place in it, and this setting at the one that a pointer names.
+fn findings(pointer: &str, key: &str, value: Value) -> Vec<String> {
+    let mut document = json!({
+        "secretsManagementSettings": {
+            "observedCertificates": [{"url": WEB, "acls": [{"user": "app1"}],
+                "authenticationOverride": {"msiClientId": "00001111-aaaa-2222-bbbb-3333cccc4444"}}],
+            "afterRenewal": {"verify": {"connect": "127.0.0.1:443", "serverName": "www.contoso.com"}}},
+        "authenticationSettings": {}, "loggingSettings": {"endpoint": "tcp://localhost"}});
+    document.pointer_mut(pointer).unwrap()[key] = value;
+    let found = match parse(&document.to_string()) {
+        Ok(settings) => settings.warnings,
+        Err(SettingsError { errors, warnings }) => [errors, warnings].concat(),
+    };
+    found.iter().filter(|finding| finding.path.ends_with(key)).map(ToString::to_string).collect()
+}
+
+#[test]
+fn each_setting_at_another_place_is_told_where_it_belongs() {
+    for (home, _) in PLACES {
+        for key in keys(home) {
+            for (place, pointer) in PLACES {
+                if keys(place).all(|known| known != key) {
+                    let said = findings(pointer, key, json!(true));
+                    assert!(
+                        said.iter().any(|said| said.contains("belongs ") || said.contains("is given as well")),
+                        "{key} at {pointer}: {said:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn each_setting_of_another_kind_is_told_what_to_write() {
+    for (place, pointer) in PLACES {
+        for key in keys(place) {
+            let other = if example(key).unwrap().starts_with('{') { json!([]) } else { json!({}) };
+            let said = findings(pointer, key, other);
+            let advice = ["such as ", "must be true or false", "must be \"", "letters, digits", "has no effect"];
+            assert!(said.iter().any(|said| advice.iter().any(|words| said.contains(words))), "{key}: {said:?}");
+        }
+    }
+}
