@@ -46,6 +46,13 @@ function Test-That([string] $what, [scriptblock] $check) {
     else { $script:failed++; Write-Output "FAIL  $what ($result)" }
 }
 
+# The status file that the service wrote last; none when it was not started by the handler.
+function Get-NewestStatus {
+    $folder = [regex]::Match((Get-TheService).PathName, '--status-folder (?:"([^"]+)"|(\S+))')
+    $folder = $folder.Groups[1].Value + $folder.Groups[2].Value
+    if ($folder) { Get-ChildItem $folder -Filter *.status | Sort-Object LastWriteTimeUtc | Select-Object -Last 1 }
+}
+
 function Get-TheService { Get-CimInstance Win32_Service -Filter "Name='$name'" }
 
 Add-Type -Namespace Akvvm -Name Crypt32 -MemberDefinition @'
@@ -122,17 +129,21 @@ Test-That 'only administrators can write where its programs and settings are' {
     if ($strangers) { $strangers -join '; ' } else { $true }
 }
 Test-That 'a poll is made when PARAMCHANGE asks for it' {
-    $status = [regex]::Match((Get-TheService).PathName, '--status-folder (?:"([^"]+)"|(\S+))')
-    $status = $status.Groups[1].Value + $status.Groups[2].Value
+    $status = Get-NewestStatus
     if (-not $status) { return @{ Skip = 'the service was not started by the handler' } }
-    $newest = { Get-ChildItem $status -Filter *.status | Sort-Object LastWriteTimeUtc | Select-Object -Last 1 }
-    $before = (& $newest).LastWriteTimeUtc
+    $before = $status.LastWriteTimeUtc
     sc.exe control $name paramchange | Out-Null
     foreach ($second in 1..120) {
         Start-Sleep -Seconds 1
-        if ((& $newest).LastWriteTimeUtc -gt $before) { return $true }
+        if ((Get-NewestStatus).LastWriteTimeUtc -gt $before) { return $true }
     }
     'the status file did not change within two minutes'
+}
+Test-That 'the vaults are trusted, by roots that Windows fetches where it has to' {
+    $status = Get-NewestStatus
+    if (-not $status) { return @{ Skip = 'the service was not started by the handler' } }
+    $said = Get-Content $status.FullName -Raw
+    if ($said -match 'nobody this machine trusts') { $said } else { $true }
 }
 
 $ours = @(Get-Ours)

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 use tests::bundle::Bundle;
 use tests::pkcs12::Pfx;
-use tests::pki::{Authority, DAY, Issued, KeyKind, Request};
+use tests::pki::{DAY, Issued, KeyKind, Request};
 use tests::story::{Finished, Story, finish, observing};
 use tests::wine::{Whose, Wine, windows_path};
 
@@ -326,26 +326,6 @@ fn keeps_as_many_versions_as_the_settings_say_and_no_key_without_a_certificate()
     let mut used: Vec<_> = store.iter().map(|held| held["key"]["container"].as_str().unwrap()).collect();
     used.sort_unstable();
     assert_eq!(wine.keys(Whose::Machine).unwrap(), used);
-}
-
-#[test]
-fn says_at_every_poll_what_clients_will_think_of_a_certificate() {
-    let story = Story::begin().unwrap();
-    let wine = Wine::install(&story).unwrap();
-    let private = Authority::new("Private", 1).unwrap();
-    let issued = private.issue(&Request::new("web.contoso.com").key(KeyKind::Rsa2048)).unwrap();
-    story.put_bundle("web", issued.pem().unwrap()).unwrap();
-    let certificates = [entry(&story, "web", &json!({}))];
-    let refused = wine.sync(&settings(&certificates, &json!({"chainValidation": "require"}))).unwrap();
-    assert!(refused.error(0).unwrap().1.contains("leads to no root of this machine"), "{refused:?}");
-    assert_eq!(wine.store(Whose::Machine, "MY").unwrap(), [] as [Value; 0]);
-    assert_eq!(wine.keys(Whose::Machine).unwrap(), [] as [&str; 0]);
-    for changed in [true, false] {
-        let synced = wine.sync(&observing(&certificates)).unwrap();
-        assert_eq!(synced.certificate(0)["changed"], json!(changed), "{synced:?}");
-        let warnings = synced.certificate(0)["warnings"].to_string();
-        assert!(warnings.contains("leads to no root of this machine"), "{warnings}");
-    }
 }
 
 /// Puts a certificate for these names into the vault.

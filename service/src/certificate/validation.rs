@@ -8,27 +8,22 @@ use std::net::IpAddr;
 use common::text::bounded;
 use openssl::nid::Nid;
 use openssl::x509::X509Ref;
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
-use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, Error, RootCertStore};
+use rustls::{CertificateError, Error};
 
 use super::{Certificate, display};
+use crate::system::Trust;
 
 /// How much of a library's words or of names a remark quotes, in characters.
 const QUOTED: usize = 200;
 
-/// Why a TLS client with these roots would refuse the certificate at `now` (RFC 5280, section 6). `None` when it would
+/// Why a TLS client that trusts what this machine trusts would refuse the certificate at `now` (RFC 5280, section 6). `None` when it would
 /// not, and for a certificate that is not meant for TLS servers by its extended key usage.
-pub(crate) fn distrust(certificate: &Certificate, roots: &RootCertStore, now: UnixTime) -> Option<String> {
+pub(crate) fn distrust(certificate: &Certificate, trust: &Trust, now: UnixTime) -> Option<String> {
     let chain: Vec<CertificateDer<'static>> =
         certificate.chain.iter().map(|one| one.to_der().map(Into::into)).collect::<Result<_, _>>().ok()?;
     let (leaf, issuers) = chain.split_first()?;
-    let algorithms = ring::default_provider().signature_verification_algorithms;
-    let verified = ParsedCertificate::try_from(leaf)
-        .and_then(|leaf| verify_server_cert_signed_by_trust_anchor(&leaf, roots, issuers, now, algorithms.all));
-    let reason = match verified {
+    let reason = match trust.judge(leaf, issuers, now) {
         Ok(()) => return None,
         Err(Error::InvalidCertificate(
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },

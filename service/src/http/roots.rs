@@ -1,17 +1,16 @@
-//! The trusted roots for vaults: the system's, read again only when their file changed.
+//! The trust in vaults: the system's, read again only when it changed.
 
 use std::sync::Arc;
 
+use rustls::ClientConfig;
 use rustls::client::Resumption;
-use rustls::{ClientConfig, RootCertStore};
 
 use super::TransportError;
-use crate::system::TrustStore;
+use crate::system::Trust;
 
-/// The system's roots, in memory between passes.
+/// What the system trusts, in memory between passes.
 pub(crate) struct Roots {
-    origin: TrustStore,
-    anchors: Arc<RootCertStore>,
+    trust: Arc<Trust>,
     tls: Arc<ClientConfig>,
 }
 
@@ -21,35 +20,29 @@ impl Roots {
     /// # Errors
     /// There are none: without a trust store no vault can be told from an impostor.
     pub(crate) fn load() -> Result<Self, TransportError> {
-        let origin = TrustStore::now().map_err(TransportError::Roots)?;
-        let found = origin.certificates();
-        let mut roots = RootCertStore::empty();
-        let (usable, _) = roots.add_parsable_certificates(found.certs);
-        if usable == 0 {
-            let reason = found.errors.first().map_or_else(|| "it holds no certificate".to_owned(), ToString::to_string);
-            return Err(TransportError::Roots(format!("{origin}: {reason}")));
-        }
-        let anchors = Arc::new(roots);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let trust = Trust::load(Arc::clone(&provider)).map_err(TransportError::Roots)?;
+        let verifier = trust.verifier().map_err(TransportError::Roots)?;
         let mut tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| TransportError::Tls(error.to_string()))?
-            .with_root_certificates(Arc::clone(&anchors))
+            // So rustls calls every verifier that it did not choose itself.
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
         // An hour lies between two passes: no ticket lives that long.
         tls.resumption = Resumption::disabled();
-        let tls = Arc::new(tls);
-        Ok(Self { origin, anchors, tls })
+        Ok(Self { trust: Arc::new(trust), tls: Arc::new(tls) })
     }
 
-    /// The same roots, or those of now when their file changed.
+    /// The same roots, or those of now when they changed.
     pub(crate) fn refreshed(self) -> Result<Self, TransportError> {
-        if self.origin.is_unchanged() { Ok(self) } else { Self::load() }
+        if self.trust.is_current() { Ok(self) } else { Self::load() }
     }
 
-    /// The roots themselves, to judge certificates by.
-    pub(crate) fn anchors(&self) -> Arc<RootCertStore> {
-        Arc::clone(&self.anchors)
+    /// The trust itself, to judge certificates by.
+    pub(crate) fn trust(&self) -> Arc<Trust> {
+        Arc::clone(&self.trust)
     }
 
     pub(super) fn tls_config(&self) -> Arc<ClientConfig> {

@@ -22,13 +22,13 @@ use crate::memory::{Memory, Past};
 use crate::queue::{self, Queue};
 use crate::schedule::{Retry, Verdict};
 use crate::store::{Draft, Placed, Store};
+use crate::system::Trust;
 use crate::vault::SecretBundle;
 use common::logging;
 use common::report::Report;
 use common::settings::{ChainValidation, ObservedCertificate, Settings, Version};
 use jiff::SignedDuration;
 use log::{debug, warn};
-use rustls::RootCertStore;
 use rustls::pki_types::UnixTime;
 
 use ask::Newest;
@@ -99,7 +99,7 @@ impl Link {
                 tokens,
                 memory,
                 client: vault_client(roots, connections),
-                anchors: roots.as_ref().map(Roots::anchors),
+                trust: roots.as_ref().map(Roots::trust),
                 store: Store::open(&settings.certificates),
                 used: Mutex::default(),
                 decoding: Turns::new(),
@@ -127,7 +127,7 @@ struct Pass<'a> {
     tokens: &'a Tokens,
     memory: &'a Memory,
     client: Result<VaultClient, http::TransportError>,
-    anchors: Option<Arc<RootCertStore>>,
+    trust: Option<Arc<Trust>>,
     store: Store,
     used: Mutex<Vec<String>>,
     decoding: Turns,
@@ -308,7 +308,7 @@ impl Pass<'_> {
             let content = bundle.content(&observed.url)?;
             Certificate::decode(&content.value, content.content_type.as_deref())?
         };
-        let distrusted = self.anchors.as_ref().and_then(|anchors| distrust(&certificate, anchors, UnixTime::now()));
+        let distrusted = self.trust.as_ref().and_then(|trust| distrust(&certificate, trust, UnixTime::now()));
         if let (ChainValidation::Require, Some(reason)) = (self.settings.chain_validation, &distrusted) {
             return Err(CertificateError::Distrusted(reason.clone()).into());
         }

@@ -26,7 +26,7 @@ use crate::vigil::{Event, Wakeup};
 
 pub(crate) use program::{Finished, run_within};
 pub(crate) use supervisor::Supervisor;
-pub(crate) use trust::TrustStore;
+pub(crate) use trust::Trust;
 
 /// Keeps keys in this process: no core dump, no other process of the same user reading its memory, and no file that is
 /// readable before it is meant to be.

@@ -1,16 +1,16 @@
-//! Windows: keys stay in this process, console events as wake-ups, the system's trust store.
+//! Windows: keys stay in this process, console events as wake-ups, the system's trust.
 
 mod scm;
+mod trust;
 
+use std::io;
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use std::{fmt, io};
 
 use anyhow::{Context, Result};
-use rustls_native_certs::{CertificateResult, load_native_certs};
 use windows_sys::Win32::Foundation::{FALSE, TRUE};
 use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, CTRL_LOGOFF_EVENT, SetConsoleCtrlHandler};
 use windows_sys::Win32::System::LibraryLoader::{LOAD_LIBRARY_SEARCH_SYSTEM32, SetDefaultDllDirectories};
@@ -20,6 +20,7 @@ use crate::fluentd::Stream;
 use crate::vigil::{Event, Wakeup};
 
 pub(crate) use scm::supervised;
+pub(crate) use trust::Trust;
 
 /// Who is told what the outside wants.
 static EVENTS: Mutex<Listener> = Mutex::new(Listener::Expected { end: false });
@@ -126,33 +127,4 @@ impl Supervisor {
 
     /// The service is about to end.
     pub(crate) fn stopping(&self, _line: &str) {}
-}
-
-/// The roots that this system trusts.
-pub(crate) struct TrustStore;
-
-impl TrustStore {
-    /// The trust store as it is now.
-    ///
-    /// # Errors
-    /// None: the system has one.
-    pub(crate) fn now() -> Result<Self, String> {
-        Ok(Self)
-    }
-
-    /// The system does not say whether it has changed.
-    pub(crate) fn is_unchanged(&self) -> bool {
-        false
-    }
-
-    /// Reads its roots.
-    pub(crate) fn certificates(&self) -> CertificateResult {
-        load_native_certs()
-    }
-}
-
-impl fmt::Display for TrustStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the system's roots")
-    }
 }

@@ -1,45 +1,90 @@
 //! The trust store of the distribution: a file, or a folder.
 
-use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{Error, RootCertStore};
 use rustls_native_certs::{CertificateResult, load_certs_from_paths};
+
+/// The roots that this machine trusts, in memory.
+pub(crate) struct Trust {
+    origin: Origin,
+    anchors: Arc<RootCertStore>,
+    provider: Arc<CryptoProvider>,
+}
 
 /// Where the roots come from; another value means that they must be read again.
 #[derive(PartialEq, Eq)]
-pub(crate) struct TrustStore {
+struct Origin {
     path: PathBuf,
     modified: Option<SystemTime>,
     length: u64,
 }
 
-impl TrustStore {
-    /// The trust store as it is now.
+impl Trust {
+    /// Reads the trusted roots.
     ///
     /// # Errors
-    /// There is none.
-    pub(crate) fn now() -> Result<Self, String> {
+    /// There are none.
+    pub(crate) fn load(provider: Arc<CryptoProvider>) -> Result<Self, String> {
+        let origin = Origin::now()?;
+        let found = origin.certificates();
+        let mut roots = RootCertStore::empty();
+        let (usable, _) = roots.add_parsable_certificates(found.certs);
+        if usable == 0 {
+            let reason = found.errors.first().map_or_else(|| "it holds no certificate".to_owned(), ToString::to_string);
+            return Err(format!("{}: {reason}", origin.path.display()));
+        }
+        Ok(Self { origin, anchors: Arc::new(roots), provider })
+    }
+
+    /// Whether the roots are still those of the system.
+    pub(crate) fn is_current(&self) -> bool {
+        Origin::now().is_ok_and(|now| now == self.origin)
+    }
+
+    /// Judges the servers that this machine connects to.
+    ///
+    /// # Errors
+    /// There is no root to judge by.
+    pub(crate) fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>, String> {
+        let builder =
+            WebPkiServerVerifier::builder_with_provider(Arc::clone(&self.anchors), Arc::clone(&self.provider));
+        Ok(builder.build().map_err(|error| error.to_string())?)
+    }
+
+    /// Fails unless the leaf is good for a TLS server, of whatever name, and leads to a root.
+    ///
+    /// # Errors
+    /// Why it is not, and does not.
+    pub(crate) fn judge(
+        &self,
+        leaf: &CertificateDer<'_>,
+        issuers: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        let leaf = ParsedCertificate::try_from(leaf)?;
+        verify_server_cert_signed_by_trust_anchor(&leaf, &self.anchors, issuers, now, algorithms)
+    }
+}
+
+impl Origin {
+    fn now() -> Result<Self, String> {
         let path = path().ok_or("this system has no trust store: install ca-certificates or set SSL_CERT_FILE")?;
         let metadata = path.metadata().map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Self { modified: metadata.modified().ok(), length: metadata.len(), path })
     }
 
-    /// Whether its roots are those of before.
-    pub(crate) fn is_unchanged(&self) -> bool {
-        Self::now().is_ok_and(|now| now == *self)
-    }
-
-    /// Reads its roots.
-    pub(crate) fn certificates(&self) -> CertificateResult {
+    fn certificates(&self) -> CertificateResult {
         let path = self.path.as_path();
         if path.is_dir() { load_certs_from_paths(None, Some(path)) } else { load_certs_from_paths(Some(path), None) }
-    }
-}
-
-impl fmt::Display for TrustStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.path.display().fmt(f)
     }
 }
 
