@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use openssl::asn1::Asn1Time;
 use openssl::bn::{BigNum, MsbOption};
+use openssl::ecdsa::EcdsaSig;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Private};
@@ -32,7 +33,21 @@ pub(crate) struct Plan<'a> {
 }
 
 /// Signs `plan` for `key`, by `issuer` or, without one, by the key itself.
+///
+/// One signature of ECDSA in a hundred has a number that begins with zeros, and Wine takes none of these: others are made.
 pub(crate) fn sign(plan: &Plan<'_>, key: &PKey<Private>, issuer: Option<&(X509, PKey<Private>)>) -> Result<X509> {
+    loop {
+        let certificate = sign_once(plan, key, issuer)?;
+        let Ok(curve) = issuer.map_or(key, |(_, key)| key).ec_key() else { return Ok(certificate) };
+        let signature = EcdsaSig::from_der(certificate.signature().as_slice())?;
+        let full = curve.group().degree().div_ceil(8);
+        if [signature.r(), signature.s()].iter().all(|number| number.num_bytes().cast_unsigned() == full) {
+            return Ok(certificate);
+        }
+    }
+}
+
+fn sign_once(plan: &Plan<'_>, key: &PKey<Private>, issuer: Option<&(X509, PKey<Private>)>) -> Result<X509> {
     let mut subject = X509NameBuilder::new()?;
     subject.append_entry_by_nid(Nid::COMMONNAME, plan.subject)?;
     let subject = subject.build();

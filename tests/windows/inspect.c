@@ -258,7 +258,10 @@ static int run(void)
     PROCESS_INFORMATION process;
     WCHAR *line = wcsstr(GetCommandLineW(), L" run ");
     DWORD code = 127;
-    if (!line || !CreateProcessW(NULL, line + 5, NULL, NULL, TRUE, 0, NULL, NULL, &start, &process)) return 127;
+    if (!line || !CreateProcessW(NULL, line + 5, NULL, NULL, TRUE, 0, NULL, NULL, &start, &process)) {
+        fprintf(stderr, "%ls: error %#lx\n", GetCommandLineW(), GetLastError());
+        return 127;
+    }
     WaitForSingleObject(process.hProcess, INFINITE);
     GetExitCodeProcess(process.hProcess, &code);
     return (int)code;
