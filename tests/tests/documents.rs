@@ -156,3 +156,21 @@ fn the_fuzzers_have_every_module_of_the_service() {
         assert!(fuzz.lines().any(|line| line == module), "fuzz/src/lib.rs lacks `{module}`");
     }
 }
+
+/// What differs between the systems is in pairs of modules with one face: only the `mod.rs` above a pair chooses.
+#[test]
+fn no_module_but_the_face_of_a_pair_asks_for_the_system() {
+    let mut files = vec![];
+    for folder in ["common/src", "handler/src", "service/src"] {
+        sources(&repository().join(folder), &mut files);
+    }
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let asks =
+            |line: &&str| line.contains("cfg") && ["target_os", "windows", "unix"].iter().any(|os| line.contains(os));
+        let lines: Vec<_> = text.lines().filter(asks).collect();
+        let allowed = ["#[cfg(target_os = \"linux\")]", "#[cfg(target_os = \"windows\")]"];
+        let is_face = file.ends_with("mod.rs") && lines.iter().all(|line| allowed.contains(line));
+        assert!(lines.is_empty() || is_face, "{}: {lines:?}", file.display());
+    }
+}

@@ -16,11 +16,8 @@ mod libcrypto;
 mod pbe;
 mod pem;
 mod pkcs12;
-// What Linux installs, and all tests read.
 #[cfg(test)]
 mod tests;
-#[cfg(any(test, target_os = "linux"))]
-mod text;
 mod validation;
 
 use common::report::Thumbprint;

@@ -23,6 +23,7 @@ mod readers;
 mod record;
 mod retention;
 mod temporary;
+mod text;
 mod upkeep;
 
 use std::collections::{BTreeSet, HashMap};

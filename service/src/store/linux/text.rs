@@ -1,8 +1,8 @@
-//! A certificate as PEM.
+//! A certificate as the PEM that is installed.
 
 use zeroize::Zeroizing;
 
-use super::{Certificate, CertificateError};
+use crate::certificate::{Certificate, CertificateError};
 
 impl Certificate {
     /// The leaf and what certifies it, made anew from DER.

@@ -12,7 +12,6 @@ mod failure;
 mod key;
 mod notification;
 mod place;
-mod record;
 mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -14,8 +14,8 @@ use super::StoreError;
 use super::certificate_store::{self, CertificateStore, Context};
 use super::failure::Failure;
 use super::notification;
-use super::record::{Record, Records};
 use crate::certificate;
+use crate::store::record::{Record, Records};
 use crate::store::renewal::{self, Change, Held, Names, Scope};
 
 /// The store of intermediate certificates.
