@@ -4,41 +4,36 @@
 
 mod ask;
 mod dates;
+mod install;
 mod outcome;
-mod turns;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SendError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use crate::certificate::{Certificate, CertificateError, distrust, lost_names};
 use crate::error::Error;
 use crate::http::{self, Roots, VaultClient};
 use crate::identity::Tokens;
 use crate::memory::{Memory, Past};
 use crate::queue::{self, Queue};
-use crate::schedule::{Retry, Verdict};
-use crate::store::{Draft, Placed, Store};
+use crate::schedule::Verdict;
+use crate::store::{Placed, Store};
 use crate::system::Trust;
-use crate::vault::SecretBundle;
 use common::logging;
 use common::report::Report;
-use common::settings::{ChainValidation, ObservedCertificate, Settings, Version};
-use jiff::SignedDuration;
-use log::{debug, warn};
-use rustls::pki_types::UnixTime;
+use common::settings::{ObservedCertificate, Settings, Version};
+use log::debug;
 
 use ask::Newest;
-use dates::Dates;
+use install::{Found, Ready};
 use outcome::Done;
-use turns::Turns;
 
-/// Threads that wait for the disk, and certificates that wait for one of them. A disk does several things in the time of
-/// one, and while it is waited for nothing could be fetched.
-const DISK_THREADS: usize = 8;
+/// Threads that install what was fetched, and certificates that wait for one of them. A disk does several things in the
+/// time of one, and who decodes or waits for the disk fetches nothing meanwhile.
+const INSTALLERS: usize = 8;
 const WAITING: usize = 32;
 
 /// What lives from pass to pass.
@@ -102,7 +97,6 @@ impl Link {
                 trust: roots.as_ref().map(Roots::trust),
                 store: Store::open(&settings.certificates),
                 used: Mutex::default(),
-                decoding: Turns::new(),
                 results: Mutex::new(Results { reports, verdicts: Vec::with_capacity(due.len()), warnings: [].into() }),
                 watch,
             };
@@ -130,7 +124,6 @@ struct Pass<'a> {
     trust: Option<Arc<Trust>>,
     store: Store,
     used: Mutex<Vec<String>>,
-    decoding: Turns,
     results: Mutex<Results>,
     watch: &'a Watch<'a>,
 }
@@ -142,51 +135,32 @@ struct Results {
     warnings: Arc<[String]>,
 }
 
-/// A version that is to be put in use.
-struct Ready<'a> {
-    index: usize,
-    files: Found<'a>,
-    clock_skew: Option<SignedDuration>,
-    warnings: Vec<String>,
-}
-
 /// Where the versions were listed: the one before the newest, when that has to be seen to.
 type Second = Option<Option<Version>>;
 
-/// The files of a version.
-enum Found<'a> {
-    /// In place before this pass.
-    Placed(Placed),
-    /// Not in place yet.
-    Draft(Draft<'a>),
-}
-
 impl Pass<'_> {
-    /// Works the lanes off, each in a thread, one of them in this. What is fetched is left to other threads, which wait for
-    /// the disk; where the system gives no more threads, fewer do the work.
-    fn work<'a>(&'a self, lanes: &[Arc<Queue>], connections: usize) {
+    /// Works the lanes off, each in a thread, one of them in this. What is fetched is left to other threads, which install
+    /// it; where the system gives no more threads, fewer do the work.
+    fn work(&self, lanes: &[Arc<Queue>], connections: usize) {
         let next = AtomicUsize::new(0);
-        // Who is alone waits for the disk itself.
-        let disk_threads = connections.saturating_sub(1).min(DISK_THREADS);
-        let (fetched, waiting) = sync_channel(if disk_threads == 0 { 0 } else { WAITING });
+        let (fetched, waiting) = sync_channel(WAITING);
         let waiting = Mutex::new(waiting);
-        let wait_for_disk = || {
+        let install = || {
             let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
             while let Ok(ready) = next() {
                 self.conclude(ready);
             }
         };
-        let fetch = |fetched: SyncSender<Ready<'a>>| {
+        let fetch = |fetched: Option<SyncSender<Ready>>| {
             while let Some(lane) = lanes.get(next.fetch_add(1, Ordering::Relaxed)) {
-                self.work_off(lane, &fetched);
+                self.work_off(lane, fetched.as_ref());
             }
-            drop(fetched);
-            wait_for_disk();
         };
         thread::scope(|scope| {
-            for _ in 0..disk_threads {
-                let _ = thread::Builder::new().spawn_scoped(scope, wait_for_disk);
-            }
+            let begin = |_: &usize| thread::Builder::new().spawn_scoped(scope, install).is_ok();
+            // Who is alone installs as well.
+            let installers = (0..INSTALLERS.min(connections.saturating_sub(1))).filter(begin).count();
+            let fetched = (installers > 0).then_some(fetched);
             for _ in 1..connections {
                 let fetched = fetched.clone();
                 let _ = thread::Builder::new().spawn_scoped(scope, || fetch(fetched));
@@ -195,7 +169,7 @@ impl Pass<'_> {
         });
     }
 
-    fn work_off<'a>(&'a self, queue: &Queue, fetched: &SyncSender<Ready<'a>>) {
+    fn work_off(&self, queue: &Queue, fetched: Option<&SyncSender<Ready>>) {
         if let (Ok(client), Some(first)) = (&self.client, queue.first()) {
             client.open_ahead(self.settings.certificates[first].url.host());
         }
@@ -221,18 +195,19 @@ impl Pass<'_> {
         }
     }
 
-    /// Leaves what waits for the disk to others, if they have the time.
-    fn hand_over<'a>(&'a self, ready: Ready<'a>, fetched: &SyncSender<Ready<'a>>) {
-        if let Found::Placed(_) = ready.files {
-            return self.conclude(ready);
-        }
-        match fetched.try_send(ready) {
-            Ok(()) => {}
-            Err(TrySendError::Full(ready) | TrySendError::Disconnected(ready)) => self.conclude(ready),
+    /// Leaves what is to be installed to the installers, if there are any.
+    fn hand_over(&self, ready: Ready, fetched: Option<&SyncSender<Ready>>) {
+        match fetched {
+            Some(fetched) if matches!(ready.files, Found::Fetched(_)) => {
+                if let Err(SendError(ready)) = fetched.send(ready) {
+                    self.conclude(ready);
+                }
+            }
+            _ => self.conclude(ready),
         }
     }
 
-    fn conclude(&self, ready: Ready<'_>) {
+    fn conclude(&self, ready: Ready) {
         let index = ready.index;
         let done = catch_unwind(AssertUnwindSafe(|| self.put_in_use(ready))).unwrap_or(Err(Error::Internal));
         self.take_down(index, true, done);
@@ -245,8 +220,8 @@ impl Pass<'_> {
         is_known || self.store.current(observed).is_ok_and(|current| current.is_some())
     }
 
-    /// Asks for a certificate, and writes the version that shall be in use unless it is in place.
-    fn fetch_newest(&self, index: usize) -> Result<(Ready<'_>, Second), Error> {
+    /// Asks for a certificate, and fetches the version that shall be in use unless it is in place.
+    fn fetch_newest(&self, index: usize) -> Result<(Ready, Second), Error> {
         let observed = &self.settings.certificates[index];
         let _subject = logging::about(&observed.url);
         let mut past = self.memory.past(index);
@@ -258,63 +233,12 @@ impl Pass<'_> {
         let warnings = Vec::from_iter(remark);
         let files = match self.store.find(observed, &version)? {
             Some(placed) => Found::Placed(placed),
-            None => {
-                let bundle = match bundle {
-                    Some(bundle) => bundle,
-                    None => self.fetch(observed, &observed.url.pinned(&version))?,
-                };
-                Found::Draft(self.write(observed, &bundle)?)
-            }
+            None => Found::Fetched(match bundle {
+                Some(bundle) => bundle,
+                None => self.fetch(observed, &observed.url.pinned(&version))?,
+            }),
         };
         Ok((Ready { index, files, clock_skew, warnings }, second))
-    }
-
-    /// Brings a version to its place and lets the link lead to it, unless its dates speak against it.
-    fn put_in_use(&self, ready: Ready<'_>) -> Result<Done, Error> {
-        let Ready { index, files, clock_skew, mut warnings } = ready;
-        let observed = &self.settings.certificates[index];
-        let _subject = logging::about(&observed.url);
-        let (placed, written) = match files {
-            Found::Placed(placed) => (placed, false),
-            Found::Draft(draft) => (Store::name(draft)?, true),
-        };
-        warnings.extend(placed.warnings);
-        let dates = dates::judge(&self.store, observed, &placed.installed, clock_skew)?;
-        let done = match dates {
-            Dates::Hold(current, remark) => {
-                let kept = self.store.keep(observed)?.map(|kept| kept.warnings).unwrap_or_default();
-                let further: Vec<_> = kept.into_iter().filter(|warning| !warnings.contains(warning)).collect();
-                warnings.extend(further);
-                warnings.push(remark);
-                Done { installed: current, changed: false, warnings }
-            }
-            Dates::Fine | Dates::Distrust(_) => {
-                let moved = self.store.point(observed, &placed.installed.version)?;
-                if let Dates::Distrust(remark) = dates {
-                    warnings.push(remark);
-                }
-                Done { installed: placed.installed, changed: written || moved, warnings }
-            }
-        };
-        match placed.unreadable {
-            Some(error) => Err(error.into()),
-            None => Ok(done),
-        }
-    }
-
-    fn write(&self, observed: &ObservedCertificate, bundle: &SecretBundle) -> Result<Draft<'_>, Error> {
-        let certificate = {
-            let _turn = self.decoding.take();
-            let content = bundle.content(&observed.url)?;
-            Certificate::decode(&content.value, content.content_type.as_deref())?
-        };
-        let distrusted = self.trust.as_ref().and_then(|trust| distrust(&certificate, trust, UnixTime::now()));
-        if let (ChainValidation::Require, Some(reason)) = (self.settings.chain_validation, &distrusted) {
-            return Err(CertificateError::Distrusted(reason.clone()).into());
-        }
-        let lost = self.store.leaf_in_use(observed).and_then(|before| lost_names(&before, &certificate));
-        let remarks = certificate.warnings().iter().cloned().chain(distrusted).chain(lost).collect();
-        Ok(self.store.draft(observed, bundle.version(), &certificate, remarks)?)
     }
 
     fn settle(&self, index: usize, second: Option<Version>) {
@@ -322,24 +246,6 @@ impl Pass<'_> {
         let _subject = logging::about(&observed.url);
         let is_settled = second.is_none_or(|second| self.see_to_second(observed, &second));
         self.memory.keep(index, Past { is_settled, ..self.memory.past(index) });
-    }
-
-    /// Installs the version before the newest one, so that it is there for who still needs it; false when it has to be
-    /// tried again. Nothing depends on it, so its faults are only said in the log.
-    fn see_to_second(&self, observed: &ObservedCertificate, version: &Version) -> bool {
-        let install = || -> Result<(), Error> {
-            match self.store.find(observed, version)? {
-                Some(_) => Ok(()),
-                None => {
-                    let bundle = self.fetch(observed, &observed.url.pinned(version))?;
-                    Store::name(self.write(observed, &bundle)?)?;
-                    Ok(())
-                }
-            }
-        };
-        let Err(error) = install() else { return true };
-        warn!("{}: the version before the newest, {version}, is not installed: {error}", observed.url);
-        !matches!(error.retry(), Retry::Soon | Retry::Throttled(_))
     }
 
     fn take_down(&self, index: usize, asked: bool, result: Result<Done, Error>) {
