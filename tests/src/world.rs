@@ -5,6 +5,7 @@
 //! `#[test]` runs in a thread of its own and can have its own world.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io::Write;
@@ -120,18 +121,7 @@ impl World {
 
     /// Adds a root to the world's trust store: to the bundle file, and to OpenSSL's folder of hashes.
     pub fn trust(&self, root_pem: &str) -> Result<()> {
-        let mut bundles: Vec<PathBuf> = Vec::new();
-        for bundle in BUNDLES {
-            if let Ok(bundle) = fs::canonicalize(bundle)
-                && !bundles.contains(&bundle)
-            {
-                bundles.push(bundle);
-            }
-        }
-        if bundles.is_empty() {
-            bail!("this machine has no trusted roots: install the package ca-certificates");
-        }
-        for bundle in bundles {
+        for bundle in bundles()? {
             let file = fs::OpenOptions::new().append(true).open(&bundle);
             file.and_then(|mut file| file.write_all(format!("\n{root_pem}").as_bytes()))
                 .with_context(|| format!("{}", bundle.display()))?;
@@ -145,6 +135,15 @@ impl World {
             Some(name) => symlink(file, &name).with_context(|| name.display().to_string()),
             None => bail!("{}: too many roots with the hash {hash:08x}", folder.display()),
         }
+    }
+
+    /// Takes a root out of the bundle file of the world's trust store again.
+    pub fn distrust(&self, root_pem: &str) -> Result<()> {
+        for bundle in bundles()? {
+            let others = fs::read_to_string(&bundle)?.replace(root_pem, "");
+            fs::write(&bundle, others).with_context(|| bundle.display().to_string())?;
+        }
+        Ok(())
     }
 
     /// A command in this world with a small, clean environment: a path and a locale, no proxy, no other trust, no
@@ -242,4 +241,13 @@ impl Drop for World {
 fn append(path: &Path, line: &str) -> Result<()> {
     let file = fs::OpenOptions::new().append(true).open(path);
     file.and_then(|mut file| file.write_all(line.as_bytes())).with_context(|| path.display().to_string())
+}
+
+/// The files of trusted roots that this distribution has, each once.
+fn bundles() -> Result<BTreeSet<PathBuf>> {
+    let bundles: BTreeSet<PathBuf> = BUNDLES.iter().filter_map(|bundle| fs::canonicalize(bundle).ok()).collect();
+    if bundles.is_empty() {
+        bail!("this machine has no trusted roots: install the package ca-certificates");
+    }
+    Ok(bundles)
 }

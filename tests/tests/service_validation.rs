@@ -1,6 +1,9 @@
 //! What clients will think of a certificate: said in the status as long as it is in use, and no reason to refuse it.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
@@ -51,6 +54,44 @@ fn a_chain_that_leads_to_no_root_of_the_machine_is_said_at_every_poll_and_after_
     let service = started(&story, &["web", "trusted"]);
     assert!(message(&service, "contoso.web").contains(WORDS));
     assert!(!message(&service, "contoso.trusted").contains("refuse it"));
+}
+
+#[test]
+fn a_root_that_leaves_the_machines_trust_is_said_at_the_next_poll_and_nothing_is_written() {
+    const WORDS: &str = "TLS clients that trust what this machine trusts refuse it";
+    let story = Story::begin().unwrap();
+    let private = Authority::new("Private", 1).unwrap();
+    let root = String::from_utf8(private.root().to_pem().unwrap()).unwrap();
+    story.world().trust(&root).unwrap();
+    for (name, kind) in [("web", KeyKind::P256), ("app", KeyKind::Rsa2048)] {
+        let issued = private.issue(&Request::new(&format!("{name}.contoso.com")).key(kind)).unwrap();
+        story.put_bundle(name, issued.pfx(&Pfx::KEY_VAULT).unwrap()).unwrap();
+    }
+    let mut settings = story.observing(&["web", "app"]);
+    settings["secretsManagementSettings"]["observedCertificates"][1] =
+        json!({"url": story.url("app"), "certificateFiles": "split"});
+    let names = ["contoso.web", "contoso.app"];
+    let service = story.run(&settings).unwrap();
+    let is_done = |reported: &Reported| !reported.substatus.is_empty() && reported.substatus.iter().all(is_installed);
+    service.wait_until(SOON, is_done).unwrap();
+    let refused = || {
+        service.poll().unwrap();
+        names.map(|name| message(&service, name).contains(WORDS))
+    };
+    assert_eq!(refused(), [false; 2]);
+    let state = || {
+        let store = Path::new("/var/lib/waagent/Microsoft.Azure.KeyVault.Store");
+        ["contoso.web", "contoso.app.pem", "contoso.app.keyid"]
+            .map(|name| (fs::metadata(store.join(name)).unwrap(), fs::read_link(store.join(name)).unwrap()))
+            .map(|(found, target)| (found.ino(), found.ctime(), found.ctime_nsec(), target))
+    };
+    let before = state();
+    story.world().distrust(&root).unwrap();
+    assert_eq!(refused(), [true; 2]);
+    assert_eq!(refused(), [true; 2], "and at the poll after");
+    story.world().trust(&root).unwrap();
+    assert_eq!(refused(), [false; 2], "it is trusted again");
+    assert_eq!(state(), before);
 }
 
 #[test]

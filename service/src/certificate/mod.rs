@@ -18,7 +18,7 @@ mod pem;
 mod pkcs12;
 #[cfg(test)]
 mod tests;
-mod validation;
+pub(crate) mod validation;
 
 use common::report::Thumbprint;
 use jiff::Timestamp;

@@ -7,21 +7,26 @@ use std::net::IpAddr;
 
 use common::text::bounded;
 use openssl::nid::Nid;
-use openssl::x509::X509Ref;
+use openssl::x509::{X509, X509Ref};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{CertificateError, Error};
 
 use super::{Certificate, display};
 use crate::system::Trust;
 
+/// What a remark on a chain that leads nowhere begins with.
+pub(crate) const DISTRUSTED: &str = "TLS clients that trust what this machine trusts refuse it";
+
 /// How much of a library's words or of names a remark quotes, in characters.
 const QUOTED: usize = 200;
 
-/// Why a TLS client that trusts what this machine trusts would refuse the certificate at `now` (RFC 5280, section 6). `None` when it would
-/// not, and for a certificate that is not meant for TLS servers by its extended key usage.
-pub(crate) fn distrust(certificate: &Certificate, trust: &Trust, now: UnixTime) -> Option<String> {
+/// Why a TLS client that trusts what this machine trusts would refuse a certificate at `now`, by its chain, leaf first
+/// (RFC 5280, section 6). `None` when it would not, and for a certificate that is not meant for TLS servers by its extended
+/// key usage.
+pub(crate) fn distrust(chain: &[X509], trust: &Trust, now: UnixTime) -> Option<String> {
+    let last = chain.last()?;
     let chain: Vec<CertificateDer<'static>> =
-        certificate.chain.iter().map(|one| one.to_der().map(Into::into)).collect::<Result<_, _>>().ok()?;
+        chain.iter().map(|one| one.to_der().map(Into::into)).collect::<Result<_, _>>().ok()?;
     let (leaf, issuers) = chain.split_first()?;
     let reason = match trust.judge(leaf, issuers, now) {
         Ok(()) => return None,
@@ -29,7 +34,6 @@ pub(crate) fn distrust(certificate: &Certificate, trust: &Trust, now: UnixTime) 
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
         )) => return None,
         Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-            let last = certificate.chain.last()?;
             format!(
                 "its chain ends with {}, which leads to no root of this machine",
                 display::name(last.subject_name())
@@ -44,7 +48,7 @@ pub(crate) fn distrust(certificate: &Certificate, trust: &Trust, now: UnixTime) 
         }
         Err(error) => bounded(&error.to_string(), QUOTED),
     };
-    Some(format!("TLS clients that trust what this machine trusts refuse it: {reason}"))
+    Some(format!("{DISTRUSTED}: {reason}"))
 }
 
 /// What to say of a renewal that holds none of the names of the certificate before it.

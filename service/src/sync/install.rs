@@ -70,7 +70,7 @@ impl Pass<'_> {
             let content = bundle.content(&observed.url)?;
             Certificate::decode(&content.value, content.content_type.as_deref())?
         };
-        let distrusted = self.trust.as_ref().and_then(|trust| distrust(&certificate, trust, UnixTime::now()));
+        let distrusted = self.trust.as_ref().and_then(|trust| distrust(&certificate.chain, trust, UnixTime::now()));
         if let (ChainValidation::Require, Some(reason)) = (self.settings.chain_validation, &distrusted) {
             return Err(CertificateError::Distrusted(reason.clone()).into());
         }

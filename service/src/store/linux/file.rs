@@ -120,6 +120,14 @@ impl Kept {
         X509::from_pem(&self.content).ok()
     }
 
+    /// The certificates in it, leaf first. The key is not looked at.
+    pub(super) fn chain(&self) -> Option<Vec<X509>> {
+        const END: &str = "-----END CERTIFICATE-----";
+        let text = std::str::from_utf8(&self.content).ok()?;
+        let (certificates, _) = text.split_at(text.rfind(END)? + END.len());
+        X509::stack_from_pem(certificates.as_bytes()).ok()
+    }
+
     /// Whether we wrote it under this name.
     pub(super) fn is_recorded(&self) -> bool {
         matches!(self.origin, Origin::Recorded(_))

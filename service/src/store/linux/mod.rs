@@ -11,6 +11,7 @@ mod error;
 mod file;
 mod folder;
 mod grants;
+mod judge;
 mod layout;
 mod link;
 mod metadata;
@@ -40,6 +41,7 @@ use zeroize::Zeroizing;
 
 use super::Placed;
 use crate::certificate::{Certificate, CertificateError};
+use crate::system::Trust;
 use directory::Directory;
 use file::{Access, Kept};
 use folder::Folder;
@@ -58,6 +60,7 @@ pub(crate) use error::StoreError;
 pub(crate) struct Store {
     places: HashMap<Arc<Path>, Place>,
     names: Names,
+    trust: Option<Arc<Trust>>,
 }
 
 /// A folder, and the certificates in it by their base name.
@@ -107,7 +110,12 @@ impl Store {
                 }
             }
         }
-        Self { places, names }
+        Self { places, names, trust: None }
+    }
+
+    /// What was remarked on a chain before the machine's trust changed is found out again, by this trust.
+    pub(crate) fn judging_by(self, trust: Option<Arc<Trust>>) -> Self {
+        Self { trust, ..self }
     }
 
     /// Creates the folders that are missing, and says of which that failed.

@@ -7,6 +7,7 @@ use common::settings::Version;
 use super::directory::Directory;
 use super::file::{Access, Kept};
 use super::folder::Folder;
+use super::judge::review;
 use super::readers::Readers;
 use super::{Files, Placed, Store, StoreError, failed, other_versions, shared};
 
@@ -28,7 +29,11 @@ impl Store {
         let (Some(facts), Some(last)) = (Kept::facts(&all), all.last()) else { return Ok(None) };
         let Readers { rights, mut warnings } = Readers::find(files, &self.names, folder, || last.rights());
         warnings.extend(other_versions::revoke(&folder.directory, names, files, &rights, &last.rights()));
-        warnings.extend(facts.remarks.iter().cloned());
+        let remarks = facts.remarks.clone();
+        warnings.extend(match &self.trust {
+            Some(trust) => review(trust, remarks, &all),
+            None => remarks,
+        });
         let (mut worst, mut unreadable) = (Ok(Access::Right), None);
         for (kept, name) in all.iter().zip(names) {
             let path = folder.directory.path.join(name);

@@ -16,6 +16,7 @@ mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use common::report::Installed;
 use common::settings::{KeyStorage, LinkOnRenewal, Location, ObservedCertificate, Version};
@@ -23,6 +24,7 @@ use openssl::x509::{X509, X509Ref, X509VerifyResult};
 
 use super::Placed;
 use crate::certificate::{self, Certificate};
+use crate::system::Trust;
 use account::Sid;
 use certificate_store::Context;
 use failure::Failure;
@@ -76,6 +78,11 @@ impl Store {
             (key, place)
         };
         Self { places: wanted.into_iter().map(open).collect(), accounts }
+    }
+
+    /// What was remarked on a chain stays: this system does not say when its trust changed.
+    pub(crate) fn judging_by(self, _trust: Option<Arc<Trust>>) -> Self {
+        self
     }
 
     /// Creates the stores that are missing, and says of which that failed.

@@ -1,8 +1,9 @@
 //! The trust store of the distribution: a file, or a folder.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
@@ -23,7 +24,7 @@ pub(crate) struct Trust {
 #[derive(PartialEq, Eq)]
 struct Origin {
     path: PathBuf,
-    modified: Option<SystemTime>,
+    changed: SystemTime,
     length: u64,
 }
 
@@ -47,6 +48,11 @@ impl Trust {
     /// Whether the roots are still those of the system.
     pub(crate) fn is_current(&self) -> bool {
         Origin::now().is_ok_and(|now| now == self.origin)
+    }
+
+    /// When what it trusts became what it is.
+    pub(crate) fn changed(&self) -> SystemTime {
+        self.origin.changed
     }
 
     /// Judges the servers that this machine connects to.
@@ -79,7 +85,9 @@ impl Origin {
     fn now() -> Result<Self, String> {
         let path = path().ok_or("this system has no trust store: install ca-certificates or set SSL_CERT_FILE")?;
         let metadata = path.metadata().map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(Self { modified: metadata.modified().ok(), length: metadata.len(), path })
+        // Not when it was written: a file that takes another one's place is news, whatever its age.
+        let changed = Duration::new(metadata.ctime().max(0).unsigned_abs(), metadata.ctime_nsec().max(0) as u32);
+        Ok(Self { changed: UNIX_EPOCH + changed, length: metadata.len(), path })
     }
 
     fn certificates(&self) -> CertificateResult {

@@ -1,6 +1,7 @@
 //! File systems that cannot do everything, mounted for a test.
 
 use super::*;
+use crate::certificate::validation::DISTRUSTED;
 
 /// A file system on the store's folder, unmounted in the end.
 struct Mount<'a>(&'a World);
@@ -43,6 +44,24 @@ fn without_access_control_lists_the_file_is_for_root_and_the_failure_is_told() {
     fs::set_permissions(file(&world, NEW), Permissions::from_mode(0o644)).unwrap();
     find(&for_root, NEW).unwrap().unwrap();
     assert_eq!(mode(&file(&world, NEW)), 0o640);
+}
+
+#[test]
+fn where_nothing_is_remembered_a_chain_is_judged_at_each_look() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let _mount = Mount::new(&world, &["-t", "ramfs", "-o", "mode=755"]);
+    let observed = world.observed(&[]);
+    install(&observed, NEW);
+    // Nobody trusts who issues the certificates of these tests.
+    let trust = Arc::new(Trust::load(Arc::new(rustls::crypto::ring::default_provider())).unwrap());
+    for _ in 0..2 {
+        let store = Store::open(std::slice::from_ref(&observed)).judging_by(Some(Arc::clone(&trust)));
+        let placed = store.find(&observed, &version(NEW)).unwrap().unwrap();
+        assert!(placed.warnings.iter().any(|said| said.starts_with(DISTRUSTED)), "{:?}", placed.warnings);
+    }
 }
 
 #[test]
