@@ -90,6 +90,7 @@ fn a_hook_runs_once_for_all_that_moved_with_their_names_versions_and_paths_and_n
         format!("AKVVM_OLD_VERSION={old_mail}\n{old_web}\n"),
         format!("AKVVM_NEW_VERSION={mail}\n{web}\n"),
         format!("AKVVM_PATH={store}/contoso.mail\n{store}/contoso.web\n"),
+        "AKVVM_COUNT=2\n".to_owned(),
     ] {
         // Lines of a value are sorted with the others: each is there, and the name leads the first.
         for line in variable.lines() {
@@ -245,6 +246,24 @@ fn without_systemd_units_are_not_reached_and_the_status_says_what_to_do() {
     story.put("web").unwrap();
     service.poll().unwrap();
     tells(&service, "contoso.web", "reload nginx.service: systemd does not run this machine: name a hook", true);
+}
+
+/// Without a service manager each try to restart fails and is told. That of ten restarts, each at a time of its own within
+/// five minutes, none is left when the hook is done, will not happen: the hook would have to take those minutes.
+#[test]
+fn restarts_are_spread_where_the_settings_do_not_say_how_and_hooks_are_not() {
+    let story = begin();
+    hook("deploy", &format!("echo deployed >> {SAID}"));
+    story.put("web").unwrap();
+    let units: Vec<String> = (0..10).map(|number| format!("app{number}.service")).collect();
+    let service = installed(&story, &settings(&story, &["web"], &json!({"hooks": ["deploy"], "restart": units})));
+    story.put("web").unwrap();
+    service.poll().unwrap();
+    hears(&service, "deployed");
+    let log = service.wait_for_log(SOON, "hook deploy: done", 1).unwrap();
+    let tried = units.iter().filter(|unit| log.contains(&format!("restart {unit}:"))).count();
+    assert!(tried < units.len(), "{log}");
+    assert!(!log.contains("all that follows from its renewal is done"), "{log}");
 }
 
 #[test]

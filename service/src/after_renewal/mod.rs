@@ -6,6 +6,8 @@ mod ledger;
 mod note;
 mod pace;
 mod programs;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::borrow::Cow;
@@ -204,7 +206,8 @@ impl Renewals {
     pub(crate) fn pause(&self, now: Instant) -> Option<Duration> {
         match self.outstanding {
             Some(_) => Some(GLANCE),
-            None => self.pace.pause(now).map(|pause| pause.max(GLANCE)),
+            // What waits for something else is looked at when that was tried.
+            None => self.ready().keys().filter_map(|action| self.pace.pause(action, now)).min(),
         }
     }
 
@@ -247,17 +250,21 @@ impl Renewals {
         self.pace.keep_only(|action| pending.contains(action));
     }
 
-    /// What can be done now: at its time, and not before what comes earlier for one of its certificates was tried.
-    fn due(&self, now: Instant) -> Vec<Task> {
-        let pending = self.pending();
+    /// What is still to be done and waits for nothing but its time: all that comes earlier for one of its certificates was
+    /// tried.
+    fn ready(&self) -> BTreeMap<Action, Vec<&Followed>> {
+        let mut pending = self.pending();
+        let untried: BTreeSet<Action> = pending.keys().filter(|action| self.pace.is_untried(action)).cloned().collect();
         let waits_for = |action: &Action, followed: &Followed| {
-            followed.wanted().actions.iter().any(|other| {
-                other.stage() < action.stage() && pending.contains_key(other) && self.pace.is_untried(other)
-            })
+            let before = |other: &&Action| other.stage() < action.stage() && untried.contains(*other);
+            followed.wanted().actions.iter().any(|other| before(&other))
         };
-        let is_due = |(action, followed): &(&Action, &Vec<&Followed>)| {
-            self.pace.is_due(action, now) && !followed.iter().any(|followed| waits_for(action, followed))
-        };
+        pending.retain(|action, followed| !followed.iter().any(|followed| waits_for(action, followed)));
+        pending
+    }
+
+    /// What is to be done now.
+    fn due(&self, now: Instant) -> Vec<Task> {
         let moved = |followed: &&Followed| {
             let (old, new, _) = self.ledger.pending(&followed.place, followed.wanted())?;
             let name = followed.observed.link_name();
@@ -278,7 +285,7 @@ impl Renewals {
             // Nothing else asks what is in place.
             unmoved: if matches!(action, Action::Verify(_)) { unmoved(action) } else { Vec::new() },
         };
-        pending.iter().filter(is_due).map(task).collect()
+        self.ready().iter().filter(|(action, _)| self.pace.is_due(action, now)).map(task).collect()
     }
 
     fn hand_over(&mut self, note: Note, now: Instant) {

@@ -82,9 +82,9 @@ impl Pace {
         self.tries.get(action).and_then(|known| known.due).is_some_and(|due| due <= now)
     }
 
-    /// Until the next action is due; `None` when none is before the next poll.
-    pub(crate) fn pause(&self, now: Instant) -> Option<Duration> {
-        self.tries.values().filter_map(|known| known.due).min().map(|due| due.saturating_duration_since(now))
+    /// Until an action is due; `None` when it is not before the next poll.
+    pub(crate) fn pause(&self, action: &Action, now: Instant) -> Option<Duration> {
+        self.tries.get(action)?.due.map(|due| due.saturating_duration_since(now))
     }
 }
 
@@ -118,15 +118,15 @@ mod tests {
         for pause in [1, 5, 25, 120, 600] {
             assert!(pace.is_due(&hook, now));
             pace.failed(&hook, "exit code 3", now);
-            assert_eq!(pace.pause(now), Some(Duration::from_secs(pause)));
+            assert_eq!(pace.pause(&hook, now), Some(Duration::from_secs(pause)));
             now += Duration::from_secs(pause);
         }
         pace.failed(&hook, "exit code 4", now);
-        assert_eq!((pace.pause(now), pace.reason(&hook)), (None, Some("exit code 4")));
+        assert_eq!((pace.pause(&hook, now), pace.reason(&hook)), (None, Some("exit code 4")));
         pace.polled(now);
         assert!(pace.is_due(&hook, now) && !pace.is_untried(&hook));
         pace.failed(&hook, "exit code 4", now);
-        assert_eq!(pace.pause(now), None, "once a poll");
+        assert_eq!(pace.pause(&hook, now), None, "once a poll");
     }
 
     #[test]
@@ -134,11 +134,11 @@ mod tests {
         let (mut pace, start, restart) = (Pace::default(), Instant::now(), action("restart"));
         pace.want(&restart, start + Duration::from_secs(100));
         pace.want(&restart, start + Duration::from_secs(300));
-        assert_eq!(pace.pause(start), Some(Duration::from_secs(100)));
+        assert_eq!(pace.pause(&restart, start), Some(Duration::from_secs(100)));
         pace.failed(&restart, "no", start);
         pace.want(&restart, start);
         assert!(pace.is_due(&restart, start) && pace.is_untried(&restart) && pace.reason(&restart).is_none());
         pace.keep_only(|_| false);
-        assert_eq!(pace.pause(start), None);
+        assert_eq!(pace.pause(&restart, start), None);
     }
 }
