@@ -13,9 +13,9 @@ mod windows;
 use common::report::Installed;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{Draft, Store, StoreError};
+pub(crate) use linux::{Store, StoreError};
 #[cfg(target_os = "windows")]
-pub(crate) use windows::{Draft, Store, StoreError};
+pub(crate) use windows::{Store, StoreError};
 
 /// A version that is in place and whole.
 #[derive(Clone, Debug, PartialEq, Eq)]

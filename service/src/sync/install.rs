@@ -12,7 +12,7 @@ use super::outcome::Done;
 use crate::certificate::{Certificate, CertificateError, distrust, lost_names};
 use crate::error::Error;
 use crate::schedule::Retry;
-use crate::store::{Draft, Placed, Store};
+use crate::store::Placed;
 use crate::vault::SecretBundle;
 
 /// A version that is to be put in use.
@@ -39,7 +39,7 @@ impl Pass<'_> {
         let _subject = logging::about(&observed.url);
         let (placed, written) = match files {
             Found::Placed(placed) => (placed, false),
-            Found::Fetched(bundle) => (Store::name(self.write(observed, &bundle)?)?, true),
+            Found::Fetched(bundle) => (self.write(observed, &bundle)?, true),
         };
         warnings.extend(placed.warnings);
         let dates = dates::judge(&self.store, observed, &placed.installed, clock_skew)?;
@@ -65,7 +65,7 @@ impl Pass<'_> {
         }
     }
 
-    fn write(&self, observed: &ObservedCertificate, bundle: &SecretBundle) -> Result<Draft<'_>, Error> {
+    fn write(&self, observed: &ObservedCertificate, bundle: &SecretBundle) -> Result<Placed, Error> {
         let certificate = {
             let content = bundle.content(&observed.url)?;
             Certificate::decode(&content.value, content.content_type.as_deref())?
@@ -76,7 +76,7 @@ impl Pass<'_> {
         }
         let lost = self.store.leaf_in_use(observed).and_then(|before| lost_names(&before, &certificate));
         let remarks = certificate.warnings().iter().cloned().chain(distrusted).chain(lost).collect();
-        Ok(self.store.draft(observed, bundle.version(), &certificate, remarks)?)
+        Ok(self.store.install(observed, bundle.version(), &certificate, remarks)?)
     }
 
     /// Installs the version before the newest one, so that it is there for who still needs it; false when it has to be
@@ -87,7 +87,7 @@ impl Pass<'_> {
                 Some(_) => Ok(()),
                 None => {
                     let bundle = self.fetch(observed, &observed.url.pinned(version))?;
-                    Store::name(self.write(observed, &bundle)?)?;
+                    self.write(observed, &bundle)?;
                     Ok(())
                 }
             }

@@ -29,7 +29,7 @@ mod upkeep;
 
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -48,7 +48,7 @@ use folder::Folder;
 use grants::Rights;
 use layout::{Links, Pair, Pairs};
 use names::Names;
-use new_file::{Contents, Unnamed};
+use new_file::Contents;
 use readers::Readers;
 use record::Facts;
 use retention::Limit;
@@ -81,15 +81,6 @@ struct Files {
     changing: Mutex<()>,
     /// The change of the folder that gave the last of them its name; 0 when that was before this pass.
     named: AtomicU64,
-}
-
-/// A version's files, complete but for their names.
-pub(crate) struct Draft<'a> {
-    files: &'a Files,
-    /// With the path, and what its name makes of it.
-    unnamed: Vec<(Unnamed<'a>, PathBuf, &'static str)>,
-    pair: Option<(&'a Pairs, Pair)>,
-    placed: Placed,
 }
 
 impl Store {
@@ -214,19 +205,19 @@ impl Store {
         Ok(found)
     }
 
-    /// Writes a version's files: complete and with their permissions and the `remarks` on it, but for their names,
-    /// which [`Store::name`] gives them.
+    /// Writes a version's files: complete, with their permissions and the `remarks` on it, and on the disk before they get
+    /// their names. The links stay where they are.
     ///
     /// # Errors
     ///
     /// As for [`Store::find`].
-    pub(crate) fn draft(
+    pub(crate) fn install(
         &self,
         observed: &ObservedCertificate,
         version: &Version,
         certificate: &Certificate,
         remarks: Vec<String>,
-    ) -> Result<Draft<'_>, StoreError> {
+    ) -> Result<Placed, StoreError> {
         let (place, files) = self.place(observed)?;
         let folder = opened(&place.folder)?;
         let links = Links::of(observed, &folder.directory);
@@ -246,7 +237,7 @@ impl Store {
         }
         let names: Vec<String> = parts.iter().map(|(name, _)| name.clone()).collect();
 
-        let _changing = files.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let changing = files.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let open = |name: &String| Kept::open(&folder.directory, name, files.has_owner());
         let previous = names.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let remembered = || match previous.iter().flatten().next() {
@@ -271,25 +262,16 @@ impl Store {
             }
             unnamed.push((file, path, if previous.is_some() { "written anew" } else { "installed" }));
         }
-        let placed = Placed { installed: facts.installed(version), warnings, unreadable };
-        Ok(Draft { files, unnamed, pair: links.split.is_some().then_some((&place.pairs, pair)), placed })
-    }
-
-    /// Brings a version's files to the disk and gives them their names. The links stay where they are.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Store::find`].
-    pub(crate) fn name(draft: Draft<'_>) -> Result<Placed, StoreError> {
-        let Draft { files, unnamed, pair, placed } = draft;
+        // Who else looks at the permissions need not wait for the disk.
+        drop(changing);
         for (file, path, done) in unnamed {
             files.named.fetch_max(file.name()?, Ordering::AcqRel);
             log::info!("certificate file name: {}: {done}", path.display());
         }
-        if let Some((pairs, pair)) = pair {
-            pairs.learn(&pair);
+        if links.split.is_some() {
+            place.pairs.learn(&pair);
         }
-        Ok(placed)
+        Ok(Placed { installed: facts.installed(version), warnings, unreadable })
     }
 
     /// Lets the links point to this version, which is in place, by one rename each, and says so in the metadata file;

@@ -41,20 +41,6 @@ pub(crate) struct Store {
     accounts: HashMap<String, Result<Option<Sid>, Failure>>,
 }
 
-/// A version with its key in the system's keeping, in no store yet. Dropped, the key goes with it.
-pub(crate) struct Draft<'a> {
-    place: &'a Place,
-    base: String,
-    version: Version,
-    leaf: Context,
-    intermediates: Vec<Context>,
-    /// Where it was made for this version.
-    key: Option<Key>,
-    /// What is remembered with it.
-    remarks: Vec<String>,
-    placed: Placed,
-}
-
 impl Store {
     /// Opens every store once, sweeps keys that a crash left, and looks up the accounts of the settings. What is wrong with
     /// a store is reported by the calls for its certificates.
@@ -157,18 +143,19 @@ impl Store {
         Ok(Some(Placed { installed, warnings, unreadable: None }))
     }
 
-    /// Gives a version's key to the system's keeping. The store itself is as before until [`Store::name`].
+    /// Gives a version's key to the system's keeping, and puts the version into its store. Which version is in use stays as
+    /// it is.
     ///
     /// # Errors
     ///
     /// As for [`Store::current`], or the system does not keep the key as it should.
-    pub(crate) fn draft(
+    pub(crate) fn install(
         &self,
         observed: &ObservedCertificate,
         version: &Version,
         certificate: &Certificate,
         remarks: Vec<String>,
-    ) -> Result<Draft<'_>, StoreError> {
+    ) -> Result<Placed, StoreError> {
         let base = observed.base_name();
         let place = self.place(observed)?;
         let path = place.path(&certificate.thumbprint());
@@ -212,23 +199,15 @@ impl Store {
             not_before: certificate.not_before(),
             not_after: certificate.not_after(),
         };
-        let placed = Placed { installed, warnings, unreadable: None };
-        Ok(Draft { place, base, version: *version, leaf, intermediates, key, remarks, placed })
-    }
-
-    /// Puts a version into its store. Which version is in use stays as it is.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Store::find`].
-    pub(crate) fn name(mut draft: Draft<'_>) -> Result<Placed, StoreError> {
-        let path = draft.place.path(&draft.placed.installed.thumbprint);
-        let put = draft.place.put(&draft.base, &draft.version, &draft.leaf, &draft.intermediates, &draft.remarks);
-        put.map_err(|failure| failure.at(&path))?;
-        // A certificate points to it now.
-        draft.key = None;
-        log::info!("certificate: {}: {}.{}: installed", path.display(), draft.base, draft.version.as_str());
-        Ok(draft.placed.clone())
+        if let Err(failure) = place.put(&base, version, &leaf, &intermediates, &remarks) {
+            // No certificate points to it.
+            if let Some(Err(failure)) = key.map(Key::delete) {
+                log::debug!("{base}: {}", failure.at(&path));
+            }
+            return Err(failure.at(&path));
+        }
+        log::info!("certificate: {}: {base}.{}: installed", path.display(), version.as_str());
+        Ok(Placed { installed, warnings, unreadable: None })
     }
 
     /// Makes a version the one in use; true when it was not.
@@ -303,16 +282,6 @@ impl Store {
             Ok(true) => log::info!("{}: accounts that were missing may use the key again", path.display()),
             Ok(false) => {}
             Err(failure) => warnings.push(failure.at(&path).to_string()),
-        }
-    }
-}
-
-impl Drop for Draft<'_> {
-    fn drop(&mut self) {
-        if let Some(key) = self.key.take()
-            && let Err(failure) = key.delete()
-        {
-            log::debug!("{}: {}", self.base, failure.at(self.place.store_path()));
         }
     }
 }
