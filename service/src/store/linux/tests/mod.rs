@@ -29,6 +29,7 @@ use openssl::x509::{X509, X509Name};
 use tempfile::TempDir;
 
 use super::*;
+use crate::certificate::Certificate;
 
 const OLD: &str = "00000000000000000000000000000001";
 const NEW: &str = "00000000000000000000000000000002";
