@@ -33,16 +33,28 @@ impl Authority {
 
     /// As [`Self::new`], with keys of another kind.
     pub fn with_keys(name: &str, intermediates: usize, kind: KeyKind) -> Result<Self> {
-        Self::build(name, intermediates, kind, true)
+        Self::build(name, intermediates, kind, true, |_| SystemTime::now() + 3650 * DAY)
     }
 
     /// As [`Self::new`], but no certificate says by an identifier which key it has or which one signed it: chains
     /// can be found by names and signatures only.
     pub fn without_key_identifiers(name: &str, intermediates: usize) -> Result<Self> {
-        Self::build(name, intermediates, KeyKind::P256, false)
+        Self::build(name, intermediates, KeyKind::P256, false, |_| SystemTime::now() + 3650 * DAY)
     }
 
-    fn build(name: &str, intermediates: usize, kind: KeyKind, key_identifiers: bool) -> Result<Self> {
+    /// As [`Self::new`], with one intermediate, which has expired.
+    pub fn with_expired_intermediate(name: &str) -> Result<Self> {
+        let end = |level| if level == 0 { SystemTime::now() + 3650 * DAY } else { SystemTime::now() - DAY / 2 };
+        Self::build(name, 1, KeyKind::P256, true, end)
+    }
+
+    fn build(
+        name: &str,
+        intermediates: usize,
+        kind: KeyKind,
+        key_identifiers: bool,
+        end: impl Fn(usize) -> SystemTime,
+    ) -> Result<Self> {
         let mut chain: Vec<(X509, PKey<Private>)> = Vec::new();
         for level in 0..=intermediates {
             let subject = match level {
@@ -55,9 +67,10 @@ impl Authority {
                 names: &[],
                 authority: true,
                 key_identifiers,
+                for_servers: true,
                 serial: None,
                 not_before: SystemTime::now() - DAY,
-                not_after: SystemTime::now() + 3650 * DAY,
+                not_after: end(level),
             };
             let certificate = sign(&plan, &key, chain.last())?;
             chain.push((certificate, key));
@@ -87,6 +100,7 @@ impl Authority {
             names: &[],
             authority: true,
             key_identifiers: self.key_identifiers,
+            for_servers: true,
             serial: None,
             not_before: SystemTime::now() - DAY,
             not_after: SystemTime::now() + 3650 * DAY,
@@ -114,6 +128,8 @@ pub struct Request {
     pub names: Vec<String>,
     /// The kind of key.
     pub key: KeyKind,
+    /// Whether it is for TLS servers, by its extended key usage, or for clients.
+    pub for_servers: bool,
     /// The serial number; a random one of 128 bits when absent.
     pub serial: Option<u64>,
     /// When validity starts.
@@ -129,6 +145,7 @@ impl Request {
         Self {
             names: vec![name.to_owned()],
             key: KeyKind::P256,
+            for_servers: true,
             serial: None,
             not_before: SystemTime::now() - DAY,
             not_after: SystemTime::now() + 90 * DAY,
@@ -146,6 +163,13 @@ impl Request {
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         self.names.push(name.to_owned());
+        self
+    }
+
+    /// For TLS clients, not for servers.
+    #[must_use]
+    pub fn for_clients(mut self) -> Self {
+        self.for_servers = false;
         self
     }
 
@@ -176,6 +200,7 @@ impl Request {
             names: &self.names,
             authority: false,
             key_identifiers,
+            for_servers: self.for_servers,
             serial: self.serial,
             not_before: self.not_before,
             not_after: self.not_after,

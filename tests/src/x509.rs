@@ -27,6 +27,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) names: &'a [String],
     pub(crate) authority: bool,
     pub(crate) key_identifiers: bool,
+    pub(crate) for_servers: bool,
     pub(crate) serial: Option<u64>,
     pub(crate) not_before: SystemTime,
     pub(crate) not_after: SystemTime,
@@ -89,7 +90,9 @@ fn sign_once(plan: &Plan<'_>, key: &PKey<Private>, issuer: Option<&(X509, PKey<P
             usage.key_encipherment();
         }
         extensions.push(usage.build()?);
-        extensions.push(ExtendedKeyUsage::new().server_auth().build()?);
+        let mut purpose = ExtendedKeyUsage::new();
+        let purpose = if plan.for_servers { purpose.server_auth() } else { purpose.client_auth() };
+        extensions.push(purpose.build()?);
         let mut names = SubjectAlternativeName::new();
         for name in plan.names {
             names.dns(name);

@@ -356,6 +356,7 @@ fn a_server_that_goes_on_with_the_old_certificate_is_found_out() {
     let words = format!("still serves version {old_version}, thumbprint {}", thumbprint(&old));
     let message = tells(&service, "contoso.web", &words, true);
     assert!(message.contains(&format!("after the renewal to version {version}")), "{message}");
+    assert!(message.contains(&format!("which expires {}", old.leaf.not_after())), "{message}");
     drop(server);
     tells(&service, "contoso.web", "Connection refused", true);
     let _server = Server::start(&story);

@@ -119,6 +119,26 @@ fn a_chain_that_leads_to_no_root_of_the_machine_is_refused_where_the_settings_sa
 }
 
 #[test]
+fn a_chain_that_has_expired_is_said_and_certificates_that_are_not_for_servers_are_not_judged() {
+    let story = Story::begin().unwrap();
+    let put = |name: &str, authority: &Authority, request: Request| {
+        let issued = authority.issue(&request).unwrap();
+        story.put_bundle(name, issued.pfx(&Pfx::KEY_VAULT).unwrap()).unwrap();
+    };
+    let expired = Authority::with_expired_intermediate("Expired").unwrap();
+    story.world().trust(&String::from_utf8(expired.root().to_pem().unwrap()).unwrap()).unwrap();
+    put("old", &expired, Request::new("old.contoso.com"));
+    let private = Authority::new("Private", 1).unwrap();
+    put("client", &private, Request::new("client.contoso.com").for_clients());
+    put("server", &private, Request::new("server.contoso.com"));
+    let service = started(&story, &["old", "client", "server"]);
+    let said = message(&service, "contoso.old");
+    assert!(said.contains("refuse it: a certificate of its chain has expired"), "{said}");
+    assert!(!message(&service, "contoso.client").contains("refuse it"));
+    assert!(message(&service, "contoso.server").contains("refuse it"));
+}
+
+#[test]
 fn a_renewal_without_any_of_the_old_names_is_installed_with_a_warning_that_stays() {
     let story = Story::begin().unwrap();
     let put = |names: &[&str]| {
