@@ -9,7 +9,7 @@ use std::process::Command;
 use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 use tests::handler_story::repository;
-use tests::settings::{self, Check, Extension, Sample, Schema};
+use tests::settings::{self, Check, Extension, GUID, Sample, Schema};
 use tests::story::{binary, finish};
 
 fn text(path: &str) -> String {
@@ -168,4 +168,47 @@ fn the_schema_knows_no_setting_that_check_does_not_know() {
     let result = check(&settings).to_string();
     assert!(!result.contains("is not a known setting"), "{result}");
     assert!(result.contains("observedCertificates[0].url"), "{result}");
+}
+
+/// Where the schema has the settings of a place, and where they are in settings.
+const PLACES: [(&str, &str); 8] = [
+    ("/$defs/secretsManagementSettings", "/secretsManagementSettings"),
+    ("/$defs/authenticationSettings", "/authenticationSettings"),
+    ("/$defs/loggingSettings", "/loggingSettings"),
+    ("/$defs/observedCertificate", "/secretsManagementSettings/observedCertificates/0"),
+    ("/$defs/acl", "/secretsManagementSettings/observedCertificates/0/acls/0"),
+    (
+        "/$defs/observedCertificate/properties/authenticationOverride",
+        "/secretsManagementSettings/observedCertificates/0/authenticationOverride",
+    ),
+    ("/$defs/afterRenewal", "/secretsManagementSettings/afterRenewal"),
+    ("/$defs/afterRenewal/properties/verify", "/secretsManagementSettings/afterRenewal/verify"),
+];
+
+#[test]
+fn schema_and_check_both_refuse_each_setting_of_another_kind() {
+    let (schema, validator) = (schema(), validator());
+    let whole = {
+        let certificate = json!({"acls": [{"user": "app1"}], "authenticationOverride": {"msiClientId": GUID}});
+        let verify = json!({"connect": "127.0.0.1:443", "serverName": "www.contoso.com"});
+        let mut settings = settings::with(json!({"afterRenewal": {"verify": verify}}));
+        settings["secretsManagementSettings"]["observedCertificates"] = json!([settings::object(certificate)]);
+        settings["authenticationSettings"] = json!({});
+        settings["loggingSettings"] = json!({"endpoint": "tcp://localhost"});
+        settings
+    };
+    assert!(validator.is_valid(&whole) && check(&whole)["warnings"] == json!([]), "{whole}");
+    for (definition, place) in PLACES {
+        for name in schema.pointer(definition).unwrap()["properties"].as_object().unwrap().keys() {
+            let is_object = schema.pointer(&format!("/$defs/{name}/properties")).is_some()
+                || schema.pointer(&format!("{definition}/properties/{name}/properties")).is_some();
+            let mut settings = whole.clone();
+            settings.pointer_mut(place).unwrap()[name] = if is_object { json!([]) } else { json!({}) };
+            assert!(!validator.is_valid(&settings), "{place}/{name}");
+            let result = check(&settings);
+            let said = result["errors"].as_array().into_iter().chain(result["warnings"].as_array()).flatten();
+            let paths: Vec<&str> = said.map(|finding| finding["path"].as_str().unwrap()).collect();
+            assert!(paths.iter().any(|path| path.ends_with(name)), "{place}/{name}: {result}");
+        }
+    }
 }

@@ -152,18 +152,21 @@ impl<'a> Root<'a> {
         let root = Node::new("", public)?;
         let mut sections = Vec::new();
         for section in Section::ALL {
-            let misplaced = || {
-                let outer = root.child(Section::SecretsManagement.name())?.child(section.name())?;
-                Some((outer, true))
+            let inner = root.child(Section::SecretsManagement.name()).and_then(|outer| outer.child(section.name()));
+            let node = match (root.child(section.name()), inner) {
+                (None, None) => continue,
+                (None, Some(inner)) => {
+                    let neighbour = Section::SecretsManagement.name();
+                    findings.warning(inner.path(), format!("belongs one level up, beside {neighbour}"));
+                    inner
+                }
+                (Some(node), inner) => {
+                    if let Some(inner) = inner {
+                        findings.warning(inner.path(), format!("is ignored: {} is given as well", node.path()));
+                    }
+                    node
+                }
             };
-            let found = root.child(section.name()).map(|node| (node, false)).or_else(misplaced);
-            let Some((node, moved)) = found else { continue };
-            if moved {
-                findings.warning(
-                    node.path(),
-                    format!("belongs one level up, beside {}", Section::SecretsManagement.name()),
-                );
-            }
             if !node.is_object() && section != Section::Logging {
                 findings.error(node.path(), format!("must be an object ({{…}}), not {}", node.kind()));
                 continue;
@@ -206,13 +209,15 @@ impl<'a> Root<'a> {
         let movable: Vec<&str> = [Section::SecretsManagement, Section::Authentication]
             .into_iter()
             .flat_map(|section| keys(Place::Section(section)))
-            .chain(Section::ALL.map(Section::name))
             .collect();
-        self.root.warn_about_unknown(&movable, findings);
-        let logging: Vec<&str> = keys(Place::Section(Section::Logging)).collect();
+        let with_sections = [movable.as_slice(), &Section::ALL.map(Section::name)].concat();
+        self.root.warn_about_unknown(&with_sections, findings);
         for (section, node) in &self.sections {
-            let known = if *section == Section::Logging { &logging } else { &movable };
-            node.warn_about_unknown(known, findings);
+            match section {
+                Section::SecretsManagement => node.warn_about_unknown(&with_sections, findings),
+                Section::Authentication => node.warn_about_unknown(&movable, findings),
+                Section::Logging => node.warn_about_all_but(Place::Section(*section), findings),
+            }
         }
     }
 }

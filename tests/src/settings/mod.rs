@@ -152,6 +152,14 @@ fn warned() -> Vec<Case> {
             "secretsManagementSettings.loggingSettings",
             "belongs one level up",
         ),
+        (
+            merged(
+                with(json!({"authenticationSettings": {"msiClientId": GUID}})),
+                &json!({"authenticationSettings": {"msiClientId": GUID}}),
+            ),
+            "secretsManagementSettings.authenticationSettings",
+            "is ignored: authenticationSettings is given as well",
+        ),
         (observing(&[]), "secretsManagementSettings.observedCertificates", "is empty"),
         (
             with(json!({"pollingIntervalInS": 30})),
@@ -184,6 +192,11 @@ fn warned() -> Vec<Case> {
         (
             item(json!({"customSymbolicLink": "web"})),
             "secretsManagementSettings.observedCertificates[0].customSymbolicLink",
+            "is not a known setting",
+        ),
+        (
+            with_section("authenticationSettings", json!({"loggingSettings": {}})),
+            "authenticationSettings.loggingSettings",
             "is not a known setting",
         ),
         (

@@ -61,3 +61,29 @@ fn each_setting_of_another_kind_is_told_what_to_write() {
         }
     }
 }
+
+#[test]
+fn the_schema_has_the_same_settings_at_each_place() {
+    let schema: Value = serde_json::from_str(include_str!("../../../../docs/settings.schema.json")).unwrap();
+    let certificate = "/$defs/observedCertificate";
+    let definition = |place| match place {
+        Place::Section(section) => format!("/$defs/{}", section.name()),
+        Place::Certificate => certificate.to_owned(),
+        Place::Reader => "/$defs/acl".to_owned(),
+        Place::Override => format!("{certificate}/properties/authenticationOverride"),
+        Place::AfterRenewal => "/$defs/afterRenewal".to_owned(),
+        Place::Verify => "/$defs/afterRenewal/properties/verify".to_owned(),
+    };
+    for (place, _) in PLACES {
+        let properties = schema.pointer(&definition(place)).unwrap()["properties"].as_object().unwrap();
+        let mut described: Vec<&str> = properties
+            .iter()
+            .filter(|(_, setting)| setting.get("deprecated").is_none())
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let mut known: Vec<&str> = keys(place).collect();
+        described.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(described, known, "{place:?}: the schema on the left");
+    }
+}
