@@ -21,6 +21,11 @@ struct Checked {
 }
 
 pub(crate) fn run(file: &Path, json: bool) -> Result<u8> {
+    tell(file, json, io::stdout().lock())
+}
+
+/// Writes the result to `out`, a line for each finding.
+pub(crate) fn tell(file: &Path, json: bool, mut out: impl Write) -> Result<u8> {
     let checked = match Settings::load(file) {
         Ok(settings) => Checked {
             valid: true,
@@ -40,7 +45,6 @@ pub(crate) fn run(file: &Path, json: bool) -> Result<u8> {
             Checked { valid: false, errors: vec![error], warnings: Vec::new(), settings: None }
         }
     };
-    let mut out = io::stdout().lock();
     if json {
         serde_json::to_writer(&mut out, &checked)?;
         writeln!(out)?;

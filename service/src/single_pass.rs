@@ -19,7 +19,7 @@ use crate::agent::untried;
 use crate::check;
 use crate::daemon::{lock, report_wrong_settings, sequence};
 use crate::sync::{Link, Passed, Watch};
-use crate::{DONE, FAILED, WRONG};
+use crate::{DONE, FAILED};
 
 /// How long a running instance is waited for: it may be replaced at this moment.
 const WAIT: Duration = Duration::from_secs(60);
@@ -33,11 +33,7 @@ pub(crate) fn run(file: &Path, folders: &Folders, as_json: bool) -> Result<u8> {
         Ok(settings) => settings,
         Err(wrong) => {
             report_wrong_settings(file, folders, &wrong)?;
-            if as_json {
-                return check::run(file, true);
-            }
-            writeln!(errors, "akvvm_service: {wrong}")?;
-            return Ok(WRONG);
+            return if as_json { check::run(file, true) } else { check::tell(file, false, errors) };
         }
     };
     for warning in &settings.warnings {
