@@ -100,7 +100,7 @@ fn accepted() -> Vec<Case> {
         json!({"linkOnRenewal": false, "certificateStoreName": "MY", "certificateStoreLocation": "/srv/certs"}),
         json!({"linkOnRenewal": "sameCertificate", "certificateFiles": "both", "keyStorage": "cng"}),
         json!({"chainValidation": "Require"}),
-        json!({"chainValidation": null, "keyStorage": null}),
+        json!({"chainValidation": null, "keyStorage": null, "linkOnRenewal": "SameCertificate"}),
         json!({"afterRenewal": {
             "hooks": ["deploy-tomcat"], "reload": ["nginx.service"], "restart": ["php@8-fpm.service"], "splayInS": "0",
             "onFirstInstall": "true", "verify": {"connect": "[::1]:443", "serverName": "www.contoso.com"}}}),

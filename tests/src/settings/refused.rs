@@ -181,7 +181,11 @@ fn wrong_sections() -> Vec<Wrong> {
         ),
         (with(json!({"requireInitialSync": 1})), "secretsManagementSettings.requireInitialSync", "true or false"),
         (with(json!({"aclEnabled": {}})), "secretsManagementSettings.aclEnabled", "true or false"),
-        (with(json!({"linkOnRenewal": 7})), "secretsManagementSettings.linkOnRenewal", "true or false"),
+        (
+            with(json!({"linkOnRenewal": "sameCert"})),
+            "secretsManagementSettings.linkOnRenewal",
+            "must be true, false or \"sameCertificate\", not \"sameCert\"",
+        ),
         (
             with(json!({"certificateStoreName": 1})),
             "secretsManagementSettings.certificateStoreName",

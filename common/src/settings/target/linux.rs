@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{key_storage, versions};
+use super::{key_storage, link_on_renewal, versions};
 use crate::settings::keys::{Root, Section};
 use crate::settings::reader::{Findings, Node};
 use crate::system;
@@ -63,10 +63,8 @@ impl Defaults {
         if let Some(node) = root.get(Section::SecretsManagement, "certificateStoreName", findings) {
             node.string(findings);
         }
-        if let Some(node) = root.get(Section::SecretsManagement, "linkOnRenewal", findings)
-            && node.text() != Some("sameCertificate")
-        {
-            node.boolean(findings);
+        if let Some(node) = root.get(Section::SecretsManagement, "linkOnRenewal", findings) {
+            link_on_renewal(&node, findings);
         }
         if let Some(node) = root.get(Section::SecretsManagement, "keyStorage", findings) {
             node.parsed(findings, key_storage);

@@ -17,7 +17,7 @@ pub use linux::{Acl, FileMode, Layout, LinkName, Ownership, Target};
 #[cfg(target_os = "windows")]
 pub(super) use windows::Defaults;
 #[cfg(target_os = "windows")]
-pub use windows::{LinkOnRenewal, Location, Target};
+pub use windows::{Location, Target};
 
 /// How many versions stay (`keepVersions`), one at least.
 fn versions(node: &Node<'_>, findings: &mut Findings) -> Option<NonZeroUsize> {
@@ -39,4 +39,29 @@ fn key_storage(text: &str) -> Result<KeyStorage, String> {
         _ if text.eq_ignore_ascii_case("cng") => Ok(KeyStorage::Cng),
         _ => Err(format!("\"{}\" is no way to keep a key: write \"capi\" or \"cng\"", excerpt(text))),
     }
+}
+
+/// Which older certificates are linked to a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkOnRenewal {
+    /// None.
+    No,
+    /// Older versions of the same certificate.
+    SameCertificate,
+    /// All of the store whose names the new one has, too.
+    Yes,
+}
+
+fn link_on_renewal(node: &Node<'_>, findings: &mut Findings) -> LinkOnRenewal {
+    const WORD: &str = "sameCertificate";
+    if node.text().is_some_and(|text| text.eq_ignore_ascii_case(WORD)) {
+        return LinkOnRenewal::SameCertificate;
+    }
+    let mut mistakes = Findings::default();
+    let links = node.boolean(&mut mistakes) == Some(true);
+    for mistake in mistakes.errors {
+        let choice = format!("true, false or \"{WORD}\"");
+        findings.error(&mistake.path, mistake.message.replacen("true or false", &choice, 1));
+    }
+    if links { LinkOnRenewal::Yes } else { LinkOnRenewal::No }
 }

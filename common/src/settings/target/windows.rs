@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{KeyStorage, key_storage, versions};
+use super::{KeyStorage, LinkOnRenewal, key_storage, link_on_renewal, versions};
 use crate::settings::keys::{Root, Section};
 use crate::settings::reader::{Findings, Node};
 use crate::text::{excerpt, is_deceptive};
@@ -45,17 +45,6 @@ pub enum Location {
     CurrentUser,
 }
 
-/// Which older certificates are linked to a new one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LinkOnRenewal {
-    /// None.
-    No,
-    /// Older versions of the same certificate.
-    SameCertificate,
-    /// All of the store whose names the new one has, too.
-    Yes,
-}
-
 /// What holds for certificates that do not say otherwise.
 pub(in crate::settings) struct Defaults {
     location: Option<Location>,
@@ -76,12 +65,9 @@ impl Defaults {
             Some(node) => node.parsed(findings, store),
             None => Some(DEFAULT_STORE.into()),
         };
-        let link_on_renewal =
-            root.get(section, "linkOnRenewal", findings).map_or(LinkOnRenewal::No, |node| match node.text() {
-                Some(text) if text.eq_ignore_ascii_case("sameCertificate") => LinkOnRenewal::SameCertificate,
-                _ if node.boolean(findings) == Some(true) => LinkOnRenewal::Yes,
-                _ => LinkOnRenewal::No,
-            });
+        let link_on_renewal = root
+            .get(section, "linkOnRenewal", findings)
+            .map_or(LinkOnRenewal::No, |node| link_on_renewal(&node, findings));
         let key_storage = root
             .get(section, "keyStorage", findings)
             .and_then(|node| node.parsed(findings, key_storage))
