@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::agent::{Agent, Goal, Outcome, Reported};
+use crate::azure::Addresses;
 use crate::story::{Finished, Story, Synced, finish, wait_for};
 
 /// How long a story waits for something that takes a second or two on a quiet machine.
@@ -124,10 +125,15 @@ pub struct Extension {
 impl Extension {
     /// A machine with an empty [`DISK`]. Nothing is deployed yet.
     pub fn begin() -> Result<Self> {
+        Self::begin_with(Addresses::real())
+    }
+
+    /// The same in an Azure that answers at these addresses.
+    pub fn begin_with(addresses: Addresses) -> Result<Self> {
         let package = package()?;
         let disk = temporary_folder("disk-")?;
         fs::set_permissions(disk.path(), fs::Permissions::from_mode(0o755))?;
-        let story = Story::begin()?;
+        let story = Story::begin_with(addresses)?;
         let extension = Self { agent: Agent::new(), story, package, disk };
         let disk = extension.disk.path().to_string_lossy();
         extension.run("mount", &["--bind", &disk, DISK])?;

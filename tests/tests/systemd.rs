@@ -10,7 +10,9 @@ use std::thread;
 
 use serde_json::{Value, json};
 use tests::agent::{Goal, Outcome};
+use tests::azure::Addresses;
 use tests::handler_story::{Extension, PATIENCE, observed, package_of_version};
+use tests::http::Server;
 use tests::story::{observing, wait_for};
 use tests::systemd::Systemd;
 
@@ -260,6 +262,47 @@ fn the_proxy_for_vaults_is_read_when_the_service_is_restarted() {
     fs::write("/etc/default/akvvm_service", "HTTPS_PROXY=http://127.0.0.1:9\n").unwrap();
     machine.systemd.run("systemctl", &["restart", UNIT]).unwrap();
     assert!(variables());
+}
+
+#[test]
+fn what_follows_from_a_renewal_is_made_up_for_after_a_reboot_in_the_middle_of_it() {
+    let mut machine = Machine::begin();
+    let (hook, said) = (Path::new("/etc/akvvm/hooks.d/deploy"), Path::new("/srv/said"));
+    fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    let script = format!("#!/bin/sh\necho $AKVVM_NEW_VERSION >> {}\n[ -e /srv/mended ] || sleep 600\n", said.display());
+    fs::write(hook, script).unwrap();
+    fs::set_permissions(hook, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut settings = settings(&[STORE]);
+    settings["secretsManagementSettings"]["afterRenewal"] = json!({"hooks": ["deploy"]});
+    well(&machine.extension.deploy(0, &settings).unwrap());
+    machine.succeeds();
+
+    let (_, version) = machine.extension.story.put("web").unwrap();
+    machine.systemd.run("systemctl", &["reload", UNIT]).unwrap();
+    let runs = || fs::read_to_string(said).unwrap_or_default().matches(&version).count();
+    wait_for(PATIENCE, "a hook", || (runs() == 1).then_some(())).unwrap();
+    fs::write("/srv/mended", "").unwrap();
+    let machine = machine.reboot();
+    wait_for(PATIENCE, "the hook once more", || (runs() == 2).then_some(())).unwrap();
+    let is_done = || machine.extension.log().contains("all that follows from its renewal is done").then_some(());
+    wait_for(PATIENCE, "the end of what follows", is_done).unwrap();
+}
+
+/// The Azure Arc agent tells all services of its machine by systemd's own settings where it is.
+#[test]
+fn what_the_azure_arc_agent_tells_all_services_is_heard_in_the_sandbox() {
+    let mut extension = Extension::begin_with(Addresses::real().with_arc(41000)).unwrap();
+    extension.story.put("web").unwrap();
+    fs::create_dir_all("/etc/systemd/system.conf.d").unwrap();
+    let variables = "[Manager]\nDefaultEnvironment=\
+        \"IDENTITY_ENDPOINT=http://localhost:41000/metadata/identity/oauth2/token\" \"IMDS_ENDPOINT=http://localhost:41000\"\n";
+    fs::write("/etc/systemd/system.conf.d/azcmagent.conf", variables).unwrap();
+    let systemd = Systemd::boot(extension.story.world()).unwrap();
+    extension.agent.enter(&systemd);
+    let status = extension.deploy_and_wait(&settings(&[STORE])).unwrap();
+    assert!(status.message.unwrap().contains("the system-assigned identity"));
+    let azure = &extension.story.azure;
+    assert_eq!((azure.requests_to(Server::Arc).len(), azure.requests_to(Server::Imds).len()), (2, 0));
 }
 
 #[test]
