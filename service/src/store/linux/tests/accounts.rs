@@ -8,6 +8,15 @@ fn setfacl(entry: &str, path: &Path) {
     run("setfacl", &["-m", entry, path.to_str().unwrap()]);
 }
 
+/// A folder that everybody may pass through, with a file in it that Alice may read.
+fn with_alice() -> (World, ObservedCertificate) {
+    let world = World::new();
+    let observed = world.observed(&[user(ALICE)]);
+    world.create_store(0o755);
+    install(&observed, NEW);
+    (world, observed)
+}
+
 fn may_read(world: &World, account: u32) -> bool {
     read_as(account, account, &link(world)).is_some()
 }
@@ -66,11 +75,7 @@ fn access_for_everybody_ends_and_missing_grants_come_back() {
     if !is_root() {
         return;
     }
-    let world = World::new();
-    let observed = world.observed(&[user(ALICE)]);
-    fs::create_dir(world.store()).unwrap();
-    fs::set_permissions(world.store(), Permissions::from_mode(0o755)).unwrap();
-    install(&observed, NEW);
+    let (world, observed) = with_alice();
     let path = file(&world, NEW);
     for mode in [0o644, 0o666, 0o600, 0o000, 0o640] {
         fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
@@ -92,11 +97,7 @@ fn a_repair_gives_nobody_else_access() {
     if !is_root() {
         return;
     }
-    let world = World::new();
-    let observed = world.observed(&[user(ALICE)]);
-    fs::create_dir(world.store()).unwrap();
-    fs::set_permissions(world.store(), Permissions::from_mode(0o755)).unwrap();
-    install(&observed, NEW);
+    let (world, observed) = with_alice();
     setfacl(&format!("u:{BOB}:r"), &file(&world, NEW));
     run("setfacl", &["-m", "m::-", file(&world, NEW).to_str().unwrap()]);
     find(&observed, NEW).unwrap().unwrap();
@@ -108,11 +109,7 @@ fn readers_that_others_added_stay_when_a_damaged_file_is_written_again() {
     if !is_root() {
         return;
     }
-    let world = World::new();
-    let observed = world.observed(&[user(ALICE)]);
-    fs::create_dir(world.store()).unwrap();
-    fs::set_permissions(world.store(), Permissions::from_mode(0o755)).unwrap();
-    install(&observed, NEW);
+    let (world, observed) = with_alice();
     let path = file(&world, NEW);
     setfacl(&format!("u:{BOB}:r"), &path);
     setfacl("g::r", &path);
@@ -131,8 +128,7 @@ fn a_new_file_takes_no_readers_from_its_folder() {
         return;
     }
     let world = World::new();
-    fs::create_dir(world.store()).unwrap();
-    fs::set_permissions(world.store(), Permissions::from_mode(0o755)).unwrap();
+    world.create_store(0o755);
     setfacl(&format!("d:u:{BOB}:rwx"), &world.store());
     for acls in [vec![], vec![user(ALICE)]] {
         install(&world.observed(&acls), NEW);
@@ -301,8 +297,7 @@ fn an_account_that_is_not_listed_any_more_loses_the_older_versions_too() {
     }
     for is_renewed in [false, true] {
         let world = World::new();
-        fs::create_dir(world.store()).unwrap();
-        fs::set_permissions(world.store(), Permissions::from_mode(0o711)).unwrap();
+        world.create_store(0o711);
         let both = world.observed(&[user(ALICE), user(BOB)]);
         install(&both, OLD);
         setfacl(&format!("u:{STAFF}:r"), &file(&world, OLD));

@@ -104,8 +104,7 @@ fn the_folder_of_another_user_is_used_and_left_as_it_is() {
         return;
     }
     let world = World::new();
-    fs::create_dir(world.store()).unwrap();
-    fs::set_permissions(world.store(), Permissions::from_mode(0o700)).unwrap();
+    world.create_store(0o700);
     chown(world.store(), Some(ALICE), Some(ALICE)).unwrap();
     let observed = world.observed(&[user(ALICE), user(BOB)]);
     let placed = install(&observed, NEW);

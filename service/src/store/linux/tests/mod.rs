@@ -113,6 +113,12 @@ impl World {
         self.path("store")
     }
 
+    /// The folder as an administrator made it.
+    fn create_store(&self, mode: u32) {
+        fs::create_dir(self.store()).unwrap();
+        fs::set_permissions(self.store(), Permissions::from_mode(mode)).unwrap();
+    }
+
     /// The certificate `web` of the vault `contoso` in the store, readable for these accounts.
     fn observed(&self, acls: &[Acl]) -> ObservedCertificate {
         observed("web", &self.store(), acls)
