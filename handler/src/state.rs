@@ -15,6 +15,8 @@ use common::lock::FileLock;
 use common::sequence::{Sequence, SequenceError};
 use common::system;
 
+use crate::system::HOME;
+
 /// How long a verb waits for another one: several of them may each stop and start a service.
 const WAIT: Duration = Duration::from_secs(60);
 
@@ -139,6 +141,8 @@ impl State {
             let _ = fs::remove_file(folder.join(LOCK));
             drop(lock);
             let _ = fs::remove_dir(&folder);
+            // What an administrator has there stays.
+            let _ = fs::remove_dir(HOME);
         }
     }
 

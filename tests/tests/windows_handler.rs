@@ -6,15 +6,22 @@ use std::fs;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tests::fault::{Scope, Times};
+use tests::http::Server;
 use tests::pkcs12::Pfx;
 use tests::pki::{KeyKind, Request};
 use tests::settings::{Extension, Sample};
 use tests::story::{Finished, Story, finish, wait_for};
 use tests::windows_guest::{Guest, HANDLERS, Handler, Service};
 use tests::wine::{Whose, Wine, windows_path};
+use tests::wire::Wire;
 
 /// How long is waited for something that takes a second or two on a quiet machine.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// `SERVICE_CONTROL_STOP`.
+const STOP: u32 = 1;
+/// The control that the handler has it poll by.
+const POLL: u32 = 128;
 /// `SERVICE_CONTROL_PARAMCHANGE`.
 const PARAM_CHANGE: u32 = 6;
 /// `SERVICE_RUNNING`.
@@ -88,6 +95,9 @@ fn it_lives_from_its_deployment_to_its_removal() {
     guest.control(PARAM_CHANGE).unwrap();
     installed(&guest, &handler, &second);
     drop(reader);
+    let third = put(&story, "web");
+    guest.control(POLL).unwrap();
+    installed(&guest, &handler, &third);
     assert_eq!(service(&guest), begun);
 
     let mail = put(&story, "mail");
@@ -96,7 +106,21 @@ fn it_lives_from_its_deployment_to_its_removal() {
     installed(&guest, &handler, &mail);
     assert_ne!(service(&guest).process, begun.process);
 
+    // An operator stops it; the handler starts it again.
+    guest.control(STOP).unwrap();
+    let stopped = || Some(service(&guest)).filter(|service| service.state == STOPPED && service.process == 0);
+    assert_eq!(wait_for(PATIENCE, "end", stopped).unwrap().exit, 0);
+    well(&handler.run("enable", 1).unwrap());
+    succeeds(&handler, 1);
+
+    // Whatever it waits for, it ends in time: the handler would not wait longer.
+    story.azure.fault(Scope::Vaults, Wire::Hang, Times::Always);
+    let asked = story.azure.requests_to(Server::Vault).len();
+    guest.control(PARAM_CHANGE).unwrap();
+    let asks = || (story.azure.requests_to(Server::Vault).len() > asked).then_some(());
+    wait_for(PATIENCE, "request", asks).unwrap();
     well(&handler.run("disable", 1).unwrap());
+    story.azure.repair(&Scope::Vaults);
     let disabled = service(&guest);
     assert_eq!((disabled.state, disabled.start, disabled.exit), (STOPPED, 3, 0), "{disabled:?}");
     let status = handler.reported(1);
@@ -105,18 +129,16 @@ fn it_lives_from_its_deployment_to_its_removal() {
     well(&handler.run("enable", 1).unwrap());
     succeeds(&handler, 1);
     guest.wine.shut_down().unwrap();
-    let third = put(&story, "web");
+    let fourth = put(&story, "web");
     guest.wine.boot().unwrap();
-    installed(&guest, &handler, &third);
+    installed(&guest, &handler, &fourth);
 
     let store = guest.wine.store(Whose::Machine, "MY").unwrap();
-    assert!(store.len() == 4 && store.iter().all(|held| held["key"]["signs"] == json!(true)), "{store:#?}");
+    assert!(store.len() == 5 && store.iter().all(|held| held["key"]["signs"] == json!(true)), "{store:#?}");
     well(&handler.run("disable", 1).unwrap());
     well(&handler.run("uninstall", 1).unwrap());
     assert_eq!(guest.service().unwrap(), None);
-    for folder in ["state", "versions"] {
-        assert!(!guest.disk("Program Files/akvvm").join(folder).exists(), "{folder}");
-    }
+    assert!(!guest.disk("Program Files/akvvm").exists(), "its folders go with it");
     assert_eq!(guest.wine.store(Whose::Machine, "MY").unwrap(), store, "certificates and keys stay");
 }
 

@@ -18,6 +18,8 @@ pub(crate) const PROGRAM: &str = "akvvm_service";
 pub(crate) const TYPE: &str = "KeyVaultForLinux";
 /// Whose folders are those of the service's versions.
 pub(crate) const VERSIONS: &str = "/opt/akvvm";
+/// The folder that is the extension's alone, and goes with it: here that of the programs.
+pub(crate) const HOME: &str = VERSIONS;
 /// What the programs need of a machine.
 pub(crate) const NEEDS: &str = "glibc 2.34 or later on x86-64";
 

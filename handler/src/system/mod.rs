@@ -6,8 +6,10 @@ mod linux;
 mod windows;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{NEEDS, PROGRAM, TYPE, VERSIONS, be_private, make_executable, resolve, restore_labels, shelves};
+pub(crate) use linux::{
+    HOME, NEEDS, PROGRAM, TYPE, VERSIONS, be_private, make_executable, resolve, restore_labels, shelves,
+};
 #[cfg(target_os = "windows")]
 pub(crate) use windows::{
-    NEEDS, PROGRAM, TYPE, VERSIONS, be_private, make_executable, resolve, restore_labels, shelves,
+    HOME, NEEDS, PROGRAM, TYPE, VERSIONS, be_private, make_executable, resolve, restore_labels, shelves,
 };

@@ -9,6 +9,8 @@ pub(crate) const PROGRAM: &str = "akvvm_service.exe";
 pub(crate) const TYPE: &str = "KeyVaultForWindows";
 /// Whose folders are those of the service's versions. Only administrators create anything beside it.
 pub(crate) const VERSIONS: &str = r"C:\Program Files\akvvm\versions";
+/// The folder that is the extension's alone, and goes with it: programs and state are in it.
+pub(crate) const HOME: &str = r"C:\Program Files\akvvm";
 /// What the programs need of a machine.
 pub(crate) const NEEDS: &str = "Windows Server 2019 or later on x86-64";
 
