@@ -4,7 +4,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::time::SystemTime;
 
@@ -12,7 +11,7 @@ use serde_json::{Value, json};
 use tests::bundle::Bundle;
 use tests::pkcs12::Pfx;
 use tests::pki::{DAY, Issued, KeyKind, Request};
-use tests::story::{Finished, Story, finish, observing};
+use tests::story::{Story, finish, observing};
 use tests::wine::{Whose, Wine, windows_path};
 
 /// `CRYPT_MACHINE_KEYSET`.
@@ -355,77 +354,5 @@ fn learns_of_further_clouds_only_from_a_file_that_nobody_else_may_write() {
         let checked = check();
         assert_eq!(checked.code, Some(code), "{mode:o}: {checked:?}");
         assert_eq!(format!("{checked:?}").contains("is not trusted"), code != 0, "{mode:o}: {checked:?}");
-    }
-}
-
-/// A pass for this certificate under strace; answers what became of it.
-fn traced(story: &Story, wine: &Wine<'_>, settings: &Value, options: &[&str]) -> anyhow::Result<Finished> {
-    let settings = windows_path(&story.write_settings(settings).unwrap());
-    let service = wine.unprivileged_service(&["sync", &settings]).unwrap();
-    let mut command = story.world().command("strace");
-    command.args(["-f", "-qq", "-e", "trace=writev"]).args(options);
-    command.arg(service.get_program()).args(service.get_args());
-    command.envs(service.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    finish(&mut command)
-}
-
-/// A request to Wine's server with a name or a value in it is one call of `writev`; those that change the registry, where
-/// Wine has keys and certificates, are among them.
-#[test]
-fn leaves_nothing_behind_wherever_it_is_killed() {
-    /// Of the calls of one pass, these last ones are looked at, one of so many.
-    const LAST: usize = 96;
-    const STEP: usize = 12;
-    let story = Story::begin().unwrap();
-    let wine = Wine::install(&story).unwrap();
-    for (name, kind) in [("rsa", KeyKind::Rsa2048), ("ec", KeyKind::P256)] {
-        let observe = |name: &str| {
-            let values = json!({"accounts": ["NETWORK SERVICE"]});
-            story.put_bundle(name, issue(&story, name, kind).pem().unwrap()).unwrap();
-            observing(&[entry(&story, name, &values)])
-        };
-        let trace = story.folder().join("trace");
-        // The first pass of all also tells Windows of the roots outside.
-        for number in 0..2 {
-            let settings = observe(&format!("{name}-before-{number}"));
-            let counted = traced(&story, &wine, &settings, &["-o", &trace.to_string_lossy()]).unwrap();
-            assert_eq!(counted.code, Some(0), "{counted:?}");
-        }
-        let text = std::fs::read_to_string(&trace).unwrap();
-        let mut calls = HashMap::<&str, usize>::new();
-        for line in text.lines().filter(|line| line.contains("writev(")) {
-            *calls.entry(line.split_whitespace().next().unwrap()).or_default() += 1;
-        }
-        let calls = calls.into_values().max().unwrap();
-
-        let mut killed = 0;
-        for at in (calls - LAST..calls).step_by(STEP) {
-            let settings = observe(&format!("{name}-{at}"));
-            let inject = format!("inject=writev:signal=KILL:when={at}");
-            match traced(&story, &wine, &settings, &["-o", "/dev/null", "-e", &inject]) {
-                Ok(finished) => assert_eq!(finished.code, Some(0), "{finished:?}"),
-                Err(error) => {
-                    assert!(format!("{error:#}").contains("ended by signal 9"), "{error:#}");
-                    killed += 1;
-                }
-            }
-            let whole = |store: &[Value]| {
-                store.iter().all(|held| {
-                    let key = &held["key"];
-                    let access = key["access"].as_str().unwrap_or_default();
-                    key["signs"] == json!(true) && key["exports"] == json!(false) && access.contains(";;;NS)")
-                })
-            };
-            let store = wine.store(Whose::Machine, "MY").unwrap();
-            assert!(whole(&store), "killed at {at}: {store:#?}");
-            sync(&wine, &settings);
-            assert_eq!(sync(&wine, &settings), [false], "killed at {at}");
-            let store = wine.store(Whose::Machine, "MY").unwrap();
-            assert!(whole(&store), "after {at}: {store:#?}");
-            let mut used: Vec<_> = store.iter().map(|held| held["key"]["container"].as_str().unwrap()).collect();
-            used.sort_unstable();
-            assert_eq!(wine.keys(Whose::Machine).unwrap(), used, "killed at {at}");
-        }
-        assert!(killed > LAST / STEP / 2, "{name}: killed {killed} times");
     }
 }
