@@ -103,6 +103,7 @@ static void cng_key(const CRYPT_KEY_PROV_INFO *info)
                            DACL_SECURITY_INFORMATION)) access(bytes);
     NCryptGetProperty(key, NCRYPT_EXPORT_POLICY_PROPERTY, (BYTE *)&policy, sizeof policy, &length, 0);
     printf(", \"policy\": %lu", policy);
+    printf(", \"guarded\": %s", NCryptGetProperty(key, L"Virtual Iso", NULL, 0, &length, 0) ? "false" : "true");
     printf(", \"exports\": %s", NCryptExportKey(key, 0, NCRYPT_PKCS8_PRIVATE_KEY_BLOB, NULL, bytes, sizeof bytes,
                                                 &length, 0) ? "false" : "true");
     status = NCryptSignHash(key, NULL, digest, sizeof digest, bytes, sizeof bytes, &length, 0);

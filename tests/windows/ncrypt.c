@@ -2,7 +2,8 @@
    a certificate's private key, written from their documentation. A key is a file with its export policy and its security
    descriptor, of the machine (C:\ProgramData\Microsoft\Crypto\Keys) or of the user. What the real one refuses is refused
    with the same numbers: a name that is taken, flags that are not known, a key that was not finalized, a policy that
-   comes too late, an export that the policy does not allow, and KeyGuard, which needs a machine of its own.
+   comes too late, an export that the policy does not allow, and KeyGuard, which needs a machine of its own: one on which
+   there is a file C:\vbs. A key in KeyGuard says so ("Virtual Iso"), and is exported by nobody.
    Keys on P-384 and P-521 are kept but do not sign, as Wine's BCrypt does not take them.
    Who may open a key is not enforced: whoever runs the tests is an administrator. */
 #include <windows.h>
@@ -19,13 +20,15 @@
 #define EC_KINDS 3
 /* The headers of this compiler may be older than these. */
 #define VBS_FLAGS 0x30000u
+#define REQUIRE_VBS 0x20000u
+#define VIRTUAL_ISO_PROPERTY L"Virtual Iso"
 #define BUFFER_PKCS_KEY_NAME 45
 #ifndef NTE_VBS_UNAVAILABLE
 #define NTE_VBS_UNAVAILABLE ((SECURITY_STATUS)0x80090045)
 #endif
 
 /* What a file holds, followed by the descriptor and the key. */
-struct stored { DWORD magic, policy, descriptor_length, key_length; WCHAR algorithm[16]; };
+struct stored { DWORD magic, policy, is_guarded, descriptor_length, key_length; WCHAR algorithm[16]; };
 
 struct key {
     DWORD magic, is_machine, is_final;
@@ -241,7 +244,7 @@ EXPORT NCryptImportKey(NCRYPT_PROV_HANDLE provider, NCRYPT_KEY_HANDLE wrapping, 
     if (!provider || ((struct provider *)provider)->magic != PROVIDER || wrapping) return NTE_INVALID_HANDLE;
     if (!handle || !data || !type) return NTE_INVALID_PARAMETER;
     if (flags & ~known) return NTE_BAD_FLAGS;
-    if (flags & VBS_FLAGS) return NTE_VBS_UNAVAILABLE;
+    if (flags & REQUIRE_VBS && GetFileAttributesW(L"C:\\vbs") == INVALID_FILE_ATTRIBUTES) return NTE_VBS_UNAVAILABLE;
     if (wcscmp(type, NCRYPT_PKCS8_PRIVATE_KEY_BLOB)) return NTE_NOT_SUPPORTED;
     for (at = 0; parameters && at < parameters->cBuffers; at++)
         if (parameters->pBuffers[at].BufferType == BUFFER_PKCS_KEY_NAME) name = parameters->pBuffers[at].pvBuffer;
@@ -250,6 +253,7 @@ EXPORT NCryptImportKey(NCRYPT_PROV_HANDLE provider, NCRYPT_KEY_HANDLE wrapping, 
     if (!(key = calloc(1, sizeof *key))) return NTE_NO_MEMORY;
     key->magic = key->stored.magic = KEY;
     key->is_machine = !!(flags & NCRYPT_MACHINE_KEY_FLAG);
+    key->stored.is_guarded = !!(flags & REQUIRE_VBS);
     wcscpy(key->name, name);
     file(key, path);
     if (GetFileAttributesW(path) != INVALID_FILE_ATTRIBUTES) status = NTE_EXISTS;
@@ -349,6 +353,8 @@ EXPORT NCryptGetProperty(NCRYPT_HANDLE handle, LPCWSTR name, PBYTE buffer, DWORD
     if (!name || !written) return NTE_INVALID_PARAMETER;
     if (!wcscmp(name, NCRYPT_EXPORT_POLICY_PROPERTY))
         return give(&key->stored.policy, sizeof key->stored.policy, buffer, room, written);
+    if (!wcscmp(name, VIRTUAL_ISO_PROPERTY) && key->stored.is_guarded)
+        return give(&key->stored.is_guarded, sizeof key->stored.is_guarded, buffer, room, written);
     if (wcscmp(name, NCRYPT_SECURITY_DESCR_PROPERTY)) return NTE_NOT_SUPPORTED;
     if ((flags & ~NCRYPT_SILENT_FLAG) != DACL_SECURITY_INFORMATION) return NTE_BAD_FLAGS;
     return give(key->descriptor, key->stored.descriptor_length, buffer, room, written);
@@ -392,7 +398,7 @@ EXPORT NCryptExportKey(NCRYPT_KEY_HANDLE handle, NCRYPT_KEY_HANDLE wrapping, LPC
     if (!key) return NTE_INVALID_HANDLE;
     if (!type || !written) return NTE_INVALID_PARAMETER;
     /* What is not wrapped by another key is plain text. */
-    if (wrapping || !(key->stored.policy & NCRYPT_ALLOW_PLAINTEXT_EXPORT_FLAG)) return NTE_NOT_SUPPORTED;
+    if (wrapping || key->stored.is_guarded || !(key->stored.policy & NCRYPT_ALLOW_PLAINTEXT_EXPORT_FLAG)) return NTE_NOT_SUPPORTED;
     return give(key->blob, key->stored.key_length, buffer, room, written);
 }
 

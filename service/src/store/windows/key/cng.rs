@@ -62,7 +62,10 @@ impl Key {
         match import(KEY_GUARD) {
             Ok(key) => Ok(key),
             Err(refused) => {
-                log::debug!("a key is kept without KeyGuard: error {:#010x}", refused.code);
+                log::info!(
+                    "the key {name} is kept without KeyGuard, which this machine lacks: error {:#010x}",
+                    refused.code
+                );
                 import(0)
             }
         }
