@@ -1,6 +1,7 @@
 //! The Azure Arc agent's side of the wire: a token for who can read the file that a challenge names.
 //!
-//! As on a real machine the keys are files below `/var/opt/azcmagent/tokens`, and each serves once.
+//! As on a real machine the keys are files below `/var/opt/azcmagent/tokens`, or in a folder of its own on the disk of Windows,
+//! and each serves once.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -18,6 +19,10 @@ use crate::wire::Wire;
 
 /// Where the agent keeps its keys.
 const FOLDER: &str = "/var/opt/azcmagent/tokens";
+
+/// The same on the disk of a machine with Windows, and as that calls it.
+const WINDOWS_FOLDER: &str = "ProgramData/AzureConnectedMachineAgent/Tokens";
+const WINDOWS_NAME: &str = r"C:\ProgramData\AzureConnectedMachineAgent\Tokens";
 
 /// What the agent's challenges are like.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -53,12 +58,14 @@ pub struct ArcAgent {
     pub knows_users: bool,
     /// The user whom its folder and its keys belong to.
     pub owner: u32,
+    /// The disk of its machine, where that has Windows.
+    pub windows: Option<PathBuf>,
     keys: Vec<(PathBuf, String)>,
 }
 
 impl Default for ArcAgent {
     fn default() -> Self {
-        Self { challenge: Challenge::Fair, knows_users: true, owner: 0, keys: Vec::new() }
+        Self { challenge: Challenge::Fair, knows_users: true, owner: 0, windows: None, keys: Vec::new() }
     }
 }
 
@@ -85,7 +92,7 @@ impl ArcAgent {
     }
 
     fn challenge(&mut self) -> Response {
-        let header = self.lay_down().map(|path| format!("Basic realm={}", path.display()));
+        let header = self.lay_down().map(|path| format!("Basic realm={path}"));
         let response = Response::new(401, "").header("Content-Type", "text/plain");
         match (header, &self.challenge) {
             (Ok(_), Challenge::NoHeader) => response,
@@ -96,14 +103,16 @@ impl ArcAgent {
     }
 
     /// Writes a fresh key; answers the path that the challenge names.
-    fn lay_down(&mut self) -> io::Result<PathBuf> {
-        let folder = Path::new(FOLDER);
+    fn lay_down(&mut self) -> io::Result<String> {
+        let disk = self.windows.as_ref().map(|disk| disk.join(WINDOWS_FOLDER));
+        let folder = disk.as_deref().unwrap_or(Path::new(FOLDER));
         fs::create_dir_all(folder)?;
         let is_open = self.challenge == Challenge::OpenFolder;
         fs::set_permissions(folder, Permissions::from_mode(if is_open { 0o777 } else { 0o770 }))?;
         chown(folder, Some(self.owner), None)?;
         let suffix = if self.challenge == Challenge::OtherSuffix { "pem" } else { "key" };
-        let path = folder.join(format!("{}.{suffix}", guid()));
+        let name = format!("{}.{suffix}", guid());
+        let path = folder.join(&name);
         let length = if self.challenge == Challenge::TooBig { 4097 } else { 64 };
         let key: String = (0..length).map(|_| fastrand::alphanumeric()).collect();
         fs::write(&path, &key)?;
@@ -111,12 +120,15 @@ impl ArcAgent {
         let owner = if let Challenge::Owner(user) = self.challenge { user } else { self.owner };
         chown(&path, Some(owner), None)?;
         self.keys.push((path.clone(), key));
+        if self.windows.is_some() {
+            return Ok(format!(r"{WINDOWS_NAME}\{name}"));
+        }
         if self.challenge != Challenge::Symlink {
-            return Ok(path);
+            return Ok(path.display().to_string());
         }
         let link = folder.join(format!("{}.key", guid()));
         symlink(&path, &link)?;
-        Ok(link)
+        Ok(link.display().to_string())
     }
 }
 

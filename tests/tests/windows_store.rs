@@ -278,8 +278,15 @@ fn adds_a_renewed_certificate_and_links_what_the_settings_say() {
     assert_eq!(links(), [Value::Null, Value::Null, Value::Null]);
     sync(&wine, &of(&all, &json!("sameCertificate")));
     assert_eq!(links(), [Value::Null, Value::Null, Value::Null], "Service Fabric must not follow");
-    sync(&wine, &of(&all, &json!(true)));
+    let log = logged(&wine, &of(&all, &json!(true)));
     assert_eq!(links(), [json!(thumbprint(&issued[2])), Value::Null, Value::Null]);
+
+    let [old, new] = [&issued[0], &issued[2]].map(thumbprint);
+    let lines = [
+        format!(r"Cert:\LocalMachine\MY\{old}: leads to {new}, which has all its names"),
+        format!("the system was told that {new} replaces {old} (event 1001)"),
+    ];
+    assert!(lines.iter().all(|line| log.contains(line)), "{log}");
 
     let told = |from: &Issued, to: &Issued| {
         let words =
@@ -293,7 +300,9 @@ fn adds_a_renewed_certificate_and_links_what_the_settings_say() {
 
     let renewed = put_named(&story, "bob", &["bob.com", "bob.net"]);
     let bob = of(&all, &json!("sameCertificate"));
-    assert_eq!(sync(&wine, &bob), [false, true, false]);
+    let log = logged(&wine, &bob);
+    assert!(log.contains("a newer version of the same certificate"), "{log}");
+    assert_eq!(sync(&wine, &bob), [false; 3]);
     assert_eq!(links()[1], json!(thumbprint(&renewed)));
     assert_eq!(one(&wine.store(Whose::Machine, "MY").unwrap(), &renewed)["renewal"], Value::Null);
     let before = wine.store(Whose::Machine, "MY").unwrap();
@@ -325,6 +334,14 @@ fn keeps_as_many_versions_as_the_settings_say_and_no_key_without_a_certificate()
     let mut used: Vec<_> = store.iter().map(|held| held["key"]["container"].as_str().unwrap()).collect();
     used.sort_unstable();
     assert_eq!(wine.keys(Whose::Machine).unwrap(), used);
+}
+
+/// What a pass logs that finds nothing wrong.
+fn logged(wine: &Wine<'_>, settings: &Value) -> String {
+    let settings = windows_path(&wine.story().write_settings(settings).unwrap());
+    let finished = finish(wine.service(&["sync", &settings]).unwrap().env("RUST_LOG", "info")).unwrap();
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    finished.errors
 }
 
 /// Puts a certificate for these names into the vault.
