@@ -12,13 +12,14 @@ param vaultName string = 'myvault'
 
 @description('KeyVaultForWindows on a VM with Windows.')
 @allowed(['KeyVaultForLinux', 'KeyVaultForWindows'])
-param type string = 'KeyVaultForLinux'
+param extensionType string = 'KeyVaultForLinux'
 
 param location string = resourceGroup().location
 
-var settings = type == 'KeyVaultForWindows'
-  ? loadJsonContent('KeyVaultForWindows.json')
-  : loadJsonContent('KeyVaultForLinux.json')
+var settings = {
+  KeyVaultForLinux: loadJsonContent('KeyVaultForLinux.json')
+  KeyVaultForWindows: loadJsonContent('KeyVaultForWindows.json')
+}
 
 resource vm 'Microsoft.Compute/virtualMachines@2024-07-01' existing = {
   name: vmName
@@ -45,16 +46,16 @@ resource role 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 
 resource extension 'Microsoft.Compute/virtualMachines/extensions@2024-07-01' = {
   parent: vm
-  name: type
+  name: extensionType
   location: location
   // With requireInitialSync the extension succeeds only with the role: it must not come after.
   dependsOn: [role]
   properties: {
     publisher: 'Contoso.Azure.KeyVault'
-    type: type
+    type: extensionType
     typeHandlerVersion: '1.0'
     autoUpgradeMinorVersion: true
-    settings: union(settings, {
+    settings: union(settings[extensionType], {
       authenticationSettings: {
         msiEndpoint: 'http://169.254.169.254/metadata/identity'
         msiClientId: identity.properties.clientId
