@@ -55,7 +55,9 @@ impl<'a> Wine<'a> {
             fs::remove_file(wine.prefix().join(name))?;
             fs::copy(template.join(name), wine.prefix().join(name))?;
         }
-        compile("ncrypt.c", &wine.prefix().join(SYSTEM).join("ncrypt.dll"), &["-shared", "-lbcrypt"])?;
+        let (include, library) = openssl()?;
+        let options = ["-shared", &include, &library, "-lws2_32", "-lgdi32", "-luser32"];
+        compile("ncrypt.c", &wine.prefix().join(SYSTEM).join("ncrypt.dll"), &options)?;
         compile("powershell.c", &wine.prefix().join(POWERSHELL), &[])?;
         wine.boot()?;
         Ok(wine)
@@ -215,11 +217,25 @@ impl Drop for Wine<'_> {
     }
 }
 
+/// Where cargo puts what it builds for Windows.
+fn release() -> Result<PathBuf> {
+    let service = binary("akvvm_service")?;
+    Ok(service.ancestors().nth(2).context("the target folder")?.join(TARGET).join("release"))
+}
+
+/// The headers and the library of the OpenSSL that was built for the executables, as the compiler takes them.
+fn openssl() -> Result<(String, String)> {
+    let builds = fs::read_dir(release()?.join("build"))?.flatten();
+    let folders = builds.map(|build| build.path().join("out/openssl-build/install"));
+    let found =
+        folders.filter_map(|folder| Some((folder.join("lib/libcrypto.a").metadata().ok()?.modified().ok()?, folder)));
+    let (_, newest) = found.max().context("OpenSSL for Windows is missing; run scripts/package --os windows")?;
+    Ok((format!("-I{}", newest.join("include").display()), newest.join("lib/libcrypto.a").display().to_string()))
+}
+
 /// A production executable for Windows.
 fn executable(name: &str) -> Result<PathBuf> {
-    let release = binary(name)?;
-    let target = release.ancestors().nth(2).context("the target folder")?;
-    let program = target.join(TARGET).join("release").join(name).with_extension("exe");
+    let program = release()?.join(name).with_extension("exe");
     if !program.is_file() {
         bail!("{}: is missing; build the production binaries with scripts/package --os windows", program.display());
     }

@@ -236,6 +236,21 @@ fn wrong_settings_and_the_closed_extension_are_refused() {
 }
 
 #[test]
+fn it_runs_in_a_terminal_too() {
+    let story = Story::begin().unwrap();
+    let guest = Guest::begin(&story).unwrap();
+    let certificate = put(&story, "web");
+    let service = guest.wine.start_service(&story.observing(&["web"])).unwrap();
+    service.wait_until(PATIENCE, |reported| reported.status.as_deref() == Some("success")).unwrap();
+    let held = || {
+        let store = guest.wine.store(Whose::Machine, "MY").unwrap();
+        store.iter().any(|held| held["thumbprint"] == json!(certificate)).then_some(())
+    };
+    assert!(wait_for(PATIENCE, "certificate", held).is_ok(), "{}", service.log().unwrap());
+    assert_eq!(guest.service().unwrap(), None, "no manager started it");
+}
+
+#[test]
 fn check_says_which_settings_are_for_linux_and_which_are_wrong() {
     let story = Story::begin().unwrap();
     let wine = Wine::install(&story).unwrap();

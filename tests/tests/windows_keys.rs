@@ -3,9 +3,40 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use serde_json::{Value, json};
+use tests::pkcs12::Pfx;
 use tests::pki::{KeyKind, Request};
 use tests::story::{Story, finish, observing};
 use tests::wine::{Whose, Wine, windows_path};
+
+/// What a store says of the key of a certificate.
+fn key_of<'a>(store: &'a [Value], thumbprint: &str) -> &'a Value {
+    let held = store.iter().find(|held| held["thumbprint"] == json!(thumbprint));
+    &held.unwrap_or_else(|| panic!("{thumbprint}: {store:#?}"))["key"]
+}
+
+#[test]
+fn keeps_keys_on_every_curve_that_vaults_have_and_lets_each_sign() {
+    let story = Story::begin().unwrap();
+    let wine = Wine::install(&story).unwrap();
+    let put = |(name, kind): (&str, KeyKind)| {
+        let issued = story.authority.issue(&Request::new(&format!("{name}.contoso.com")).key(kind)).unwrap();
+        story.put_bundle(name, issued.pfx(&Pfx::KEY_VAULT).unwrap()).unwrap();
+        (issued.thumbprint().unwrap(), json!(story.url(name)))
+    };
+    let (issued, entries): (Vec<_>, Vec<_>) =
+        [("p256", KeyKind::P256), ("p384", KeyKind::P384), ("p521", KeyKind::P521)].map(put).into_iter().unzip();
+    let settings = observing(&entries);
+    for changed in [true, false] {
+        let synced = wine.sync(&settings).unwrap();
+        let all: Vec<_> = (0..3).map(|at| synced.certificate(at)["changed"].clone()).collect();
+        assert_eq!(all, [changed; 3], "{synced:?}");
+        let store = wine.store(Whose::Machine, "MY").unwrap();
+        for thumbprint in &issued {
+            let key = key_of(&store, thumbprint);
+            assert_eq!((&key["type"], &key["signs"], &key["policy"]), (&json!(0), &json!(true), &json!(0)), "{key}");
+        }
+    }
+}
 
 #[test]
 fn asks_for_keyguard_and_says_where_a_machine_has_none() {
@@ -34,8 +65,7 @@ fn asks_for_keyguard_and_says_where_a_machine_has_none() {
         assert_eq!(said, if is_there { 0 } else { 2 }, "{}", synced.errors);
         let store = wine.store(Whose::Machine, "MY").unwrap();
         for (thumbprint, exports) in issued {
-            let held = store.iter().find(|held| held["thumbprint"] == json!(thumbprint));
-            let key = &held.unwrap_or_else(|| panic!("{thumbprint}: {store:#?}"))["key"];
+            let key = key_of(&store, &thumbprint);
             // `NCRYPT_ALLOW_EXPORT_FLAG`, as a key has it that is imported from an exportable PFX.
             let (guarded, policy) = (json!(is_there && !exports), json!(u32::from(exports)));
             assert_eq!((&key["guarded"], &key["policy"], &key["signs"]), (&guarded, &policy, &json!(true)), "{key}");

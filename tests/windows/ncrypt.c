@@ -4,7 +4,6 @@
    with the same numbers: a name that is taken, flags that are not known, a key that was not finalized, a policy that
    comes too late, an export that the policy does not allow, and KeyGuard, which needs a machine of its own: one on which
    there is a file C:\vbs. A key in KeyGuard says so ("Virtual Iso"), and is exported by nobody.
-   Keys on P-384 and P-521 are kept but do not sign, as Wine's BCrypt does not take them.
    Who may open a key is not enforced: whoever runs the tests is an administrator. */
 #include <windows.h>
 #include <bcrypt.h>
@@ -12,12 +11,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <openssl/bn.h>
+#include <openssl/ec.h>
+#include <openssl/evp.h>
+#include <openssl/rsa.h>
+#include <openssl/x509.h>
 
 #define EXPORT __declspec(dllexport) SECURITY_STATUS WINAPI
 #define PROVIDER 0x50524f56
 #define KEY 0x4b455931
 #define LONGEST 8192
-#define EC_KINDS 3
 /* The headers of this compiler may be older than these. */
 #define VBS_FLAGS 0x30000u
 #define REQUIRE_VBS 0x20000u
@@ -28,7 +31,7 @@
 #endif
 
 /* What a file holds, followed by the descriptor and the key. */
-struct stored { DWORD magic, policy, is_guarded, descriptor_length, key_length; WCHAR algorithm[16]; };
+struct stored { DWORD magic, policy, is_guarded, descriptor_length, key_length; };
 
 struct key {
     DWORD magic, is_machine, is_final;
@@ -67,112 +70,27 @@ static BOOL is_name(const WCHAR *name)
     return name && *name && wcslen(name) < 128 && !wcspbrk(name, L"\\/:*?");
 }
 
-/* Reading DER: moves into or behind the next element if it has this tag. */
-static BOOL next(const BYTE **at, const BYTE *end, BYTE tag, const BYTE **content, DWORD *length)
+/* The key itself, as OpenSSL reads PrivateKeyInfo (RFC 5208). What this provider does not keep is none. */
+static EVP_PKEY *read_key(const BYTE *der, DWORD length)
 {
-    DWORD count;
-    if (end - *at < 2 || **at != tag) return FALSE;
-    *length = (*at)[1];
-    *at += 2;
-    if (*length & 0x80) {
-        count = *length & 0x7f;
-        if (count > 2 || end - *at < (LONG)count) return FALSE;
-        for (*length = 0; count--; (*at)++) *length = *length << 8 | **at;
-    }
-    if (end - *at < (LONG)*length) return FALSE;
-    *content = *at;
-    *at += *length;
+    EVP_PKEY *key = d2i_AutoPrivateKey(NULL, &der, (long)length);
+    char curve[16] = "";
+    if (!key || EVP_PKEY_is_a(key, "RSA")) return key;
+    if (EVP_PKEY_is_a(key, "EC") && EVP_PKEY_get_group_name(key, curve, sizeof curve, NULL)
+        && (!strcmp(curve, "prime256v1") || !strcmp(curve, "secp384r1") || !strcmp(curve, "secp521r1"))) return key;
+    EVP_PKEY_free(key);
+    return NULL;
+}
+
+/* Whether these bytes are a key; keeps them then. */
+static BOOL take(struct key *key, const BYTE *der, DWORD length)
+{
+    EVP_PKEY *read = length <= LONGEST ? read_key(der, length) : NULL;
+    if (!read) return FALSE;
+    EVP_PKEY_free(read);
+    memcpy(key->blob, der, length);
+    key->stored.key_length = length;
     return TRUE;
-}
-
-/* A number without zeros in front. */
-static BOOL number(const BYTE **at, const BYTE *end, const BYTE **content, DWORD *length)
-{
-    if (!next(at, end, 2, content, length)) return FALSE;
-    while (*length > 1 && !**content) (*content)++, (*length)--;
-    return TRUE;
-}
-
-static BYTE *padded(BYTE *to, const BYTE *from, DWORD length, DWORD wanted)
-{
-    memset(to, 0, wanted - length);
-    memcpy(to + wanted - length, from, length);
-    return to + wanted;
-}
-
-/* RSAPrivateKey (RFC 8017) as BCRYPT_RSAFULLPRIVATE_BLOB. */
-static BOOL read_rsa(struct stored *stored, BYTE *blob, const BYTE *at, const BYTE *end)
-{
-    BCRYPT_RSAKEY_BLOB *header = (BCRYPT_RSAKEY_BLOB *)blob;
-    const BYTE *numbers[9];
-    DWORD lengths[9], index, half;
-    BYTE *to = blob + sizeof *header;
-    for (index = 0; index < 9; index++) if (!number(&at, end, &numbers[index], &lengths[index])) return FALSE;
-    half = lengths[1] / 2;
-    if (lengths[1] > 1024 || lengths[1] < 128 || lengths[2] > 8 || lengths[3] > lengths[1]) return FALSE;
-    for (index = 4; index < 9; index++) if (lengths[index] > half) return FALSE;
-    header->Magic = BCRYPT_RSAFULLPRIVATE_MAGIC;
-    header->BitLength = lengths[1] * 8;
-    header->cbPublicExp = lengths[2];
-    header->cbModulus = lengths[1];
-    header->cbPrime1 = header->cbPrime2 = half;
-    to = padded(to, numbers[2], lengths[2], lengths[2]);
-    to = padded(to, numbers[1], lengths[1], lengths[1]);
-    for (index = 4; index < 9; index++) to = padded(to, numbers[index], lengths[index], half);
-    to = padded(to, numbers[3], lengths[3], lengths[1]);
-    stored->key_length = to - blob;
-    wcscpy(stored->algorithm, BCRYPT_RSA_ALGORITHM);
-    return TRUE;
-}
-
-/* ECPrivateKey (RFC 5915) with its public half as BCRYPT_ECCPRIVATE_BLOB. */
-static BOOL read_ec(struct stored *stored, BYTE *blob, const BYTE *curve, DWORD curve_length, const BYTE *at,
-                    const BYTE *end)
-{
-    static const struct { const char *curve; DWORD length, size, magic; const WCHAR *algorithm; } kinds[EC_KINDS] = {
-        {"\x2a\x86\x48\xce\x3d\x03\x01\x07", 8, 32, BCRYPT_ECDSA_PRIVATE_P256_MAGIC, BCRYPT_ECDSA_P256_ALGORITHM},
-        {"\x2b\x81\x04\x00\x22", 5, 48, BCRYPT_ECDSA_PRIVATE_P384_MAGIC, BCRYPT_ECDSA_P384_ALGORITHM},
-        {"\x2b\x81\x04\x00\x23", 5, 66, BCRYPT_ECDSA_PRIVATE_P521_MAGIC, BCRYPT_ECDSA_P521_ALGORITHM},
-    };
-    BCRYPT_ECCKEY_BLOB *header = (BCRYPT_ECCKEY_BLOB *)blob;
-    const BYTE *version, *secret, *wrapped, *point;
-    DWORD kind, length, secret_length;
-    for (kind = 0; kind < EC_KINDS; kind++)
-        if (kinds[kind].length == curve_length && !memcmp(kinds[kind].curve, curve, curve_length)) break;
-    if (kind == EC_KINDS) return FALSE;
-    if (!next(&at, end, 2, &version, &length) || !next(&at, end, 4, &secret, &secret_length)
-        || secret_length > kinds[kind].size) return FALSE;
-    if (at < end && *at == 0xa0 && !next(&at, end, 0xa0, &wrapped, &length)) return FALSE;
-    if (!next(&at, end, 0xa1, &wrapped, &length) || !next(&wrapped, end, 3, &point, &length)
-        || length != 2 + 2 * kinds[kind].size || point[1] != 4) return FALSE;
-    header->dwMagic = kinds[kind].magic;
-    header->cbKey = kinds[kind].size;
-    memcpy(blob + sizeof *header, point + 2, length - 2);
-    padded(blob + sizeof *header + length - 2, secret, secret_length, kinds[kind].size);
-    stored->key_length = sizeof *header + 3 * kinds[kind].size;
-    wcscpy(stored->algorithm, kinds[kind].algorithm);
-    return TRUE;
-}
-
-/* PrivateKeyInfo (RFC 5208). */
-static BOOL read_pkcs8(struct stored *stored, BYTE *blob, const BYTE *at, DWORD length)
-{
-    static const BYTE rsa[] = {0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1};
-    static const BYTE ec[] = {0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1};
-    const BYTE *end = at + length, *inner, *algorithm, *kind, *curve, *wrapped, *key, *ignored;
-    DWORD inner_length, kind_length, curve_length;
-    if (!next(&at, end, 0x30, &inner, &inner_length)) return FALSE;
-    end = inner + inner_length;
-    if (!next(&inner, end, 2, &ignored, &length) || !next(&inner, end, 0x30, &algorithm, &length)) return FALSE;
-    ignored = algorithm + length;
-    if (!next(&algorithm, ignored, 6, &kind, &kind_length)) return FALSE;
-    if (!next(&inner, end, 4, &wrapped, &length)) return FALSE;
-    end = wrapped + length;
-    if (!next(&wrapped, end, 0x30, &key, &length)) return FALSE;
-    if (kind_length == sizeof rsa && !memcmp(kind, rsa, sizeof rsa)) return read_rsa(stored, blob, key, key + length);
-    if (kind_length != sizeof ec || memcmp(kind, ec, sizeof ec)) return FALSE;
-    if (!next(&algorithm, ignored, 6, &curve, &curve_length)) return FALSE;
-    return read_ec(stored, blob, curve, curve_length, key, key + length);
 }
 
 /* Keeps the key: the whole file under its name, or none. */
@@ -257,7 +175,7 @@ EXPORT NCryptImportKey(NCRYPT_PROV_HANDLE provider, NCRYPT_KEY_HANDLE wrapping, 
     wcscpy(key->name, name);
     file(key, path);
     if (GetFileAttributesW(path) != INVALID_FILE_ATTRIBUTES) status = NTE_EXISTS;
-    else if (!read_pkcs8(&key->stored, key->blob, data, length)) status = NTE_BAD_DATA;
+    else if (!take(key, data, length)) status = NTE_BAD_DATA;
     else if (!(flags & NCRYPT_DO_NOT_FINALIZE_FLAG)) {
         status = keep(key, TRUE);
         key->is_final = TRUE;
@@ -360,32 +278,56 @@ EXPORT NCryptGetProperty(NCRYPT_HANDLE handle, LPCWSTR name, PBYTE buffer, DWORD
     return give(key->descriptor, key->stored.descriptor_length, buffer, room, written);
 }
 
+/* A signature of ECDSA is two numbers in DER for OpenSSL, and one after the other for Windows. */
+static BOOL split(BYTE *signature, size_t length, DWORD needed)
+{
+    const BYTE *at = signature;
+    ECDSA_SIG *numbers = d2i_ECDSA_SIG(NULL, &at, (long)length);
+    BOOL done = numbers && BN_bn2binpad(ECDSA_SIG_get0_r(numbers), signature, (int)needed / 2) > 0
+        && BN_bn2binpad(ECDSA_SIG_get0_s(numbers), signature + needed / 2, (int)needed / 2) > 0;
+    ECDSA_SIG_free(numbers);
+    return done;
+}
+
+static BOOL sign(EVP_PKEY *key, BOOL is_rsa, const BYTE *hash, DWORD length, BYTE *signature, DWORD needed)
+{
+    EVP_PKEY_CTX *context = EVP_PKEY_CTX_new(key, NULL);
+    BYTE made[1024];
+    size_t size = sizeof made;
+    BOOL done = needed <= sizeof made && context && EVP_PKEY_sign_init(context) > 0
+        && (!is_rsa || (EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_PADDING) > 0
+                        && EVP_PKEY_CTX_set_signature_md(context, EVP_sha256()) > 0))
+        && EVP_PKEY_sign(context, made, &size, hash, length) > 0 && (is_rsa || split(made, size, needed));
+    if (done) memcpy(signature, made, needed);
+    EVP_PKEY_CTX_free(context);
+    return done;
+}
+
 EXPORT NCryptSignHash(NCRYPT_KEY_HANDLE handle, VOID *padding, PBYTE hash, DWORD length, PBYTE signature, DWORD room,
                       DWORD *written, DWORD flags)
 {
+    const BCRYPT_PKCS1_PADDING_INFO *info = padding;
     struct key *key = as_key(handle);
-    BCRYPT_ALG_HANDLE algorithm = NULL;
-    BCRYPT_KEY_HANDLE imported = NULL;
-    SECURITY_STATUS status;
+    EVP_PKEY *read;
+    SECURITY_STATUS status = ERROR_SUCCESS;
     DWORD needed;
     BOOL is_rsa;
     if (!key) return NTE_INVALID_HANDLE;
     if (!key->is_final) return NTE_BAD_KEY_STATE;
-    is_rsa = !wcscmp(key->stored.algorithm, BCRYPT_RSA_ALGORITHM);
+    if (!(read = read_key(key->blob, key->stored.key_length))) return NTE_BAD_KEYSET;
+    is_rsa = EVP_PKEY_is_a(read, "RSA");
+    needed = is_rsa ? EVP_PKEY_get_size(read) : (EVP_PKEY_get_bits(read) + 7) / 8 * 2;
     flags &= ~NCRYPT_SILENT_FLAG;
-    if (is_rsa ? flags != BCRYPT_PAD_PKCS1 : flags != 0) return NTE_BAD_FLAGS;
-    if (!hash || !written || is_rsa != !!padding) return NTE_INVALID_PARAMETER;
-    /* Wine's BCrypt says half of what a signature of ECDSA needs. */
-    needed = is_rsa ? ((BCRYPT_RSAKEY_BLOB *)key->blob)->cbModulus : 2 * ((BCRYPT_ECCKEY_BLOB *)key->blob)->cbKey;
-    if (!signature || room < needed) return give(NULL, needed, signature, room, written);
-    if (BCryptOpenAlgorithmProvider(&algorithm, key->stored.algorithm, NULL, 0)) return NTE_NOT_SUPPORTED;
-    status = BCryptImportKeyPair(algorithm, NULL, is_rsa ? BCRYPT_RSAFULLPRIVATE_BLOB : BCRYPT_ECCPRIVATE_BLOB,
-                                 &imported, key->blob, key->stored.key_length, 0);
-    if (!status) {
-        status = BCryptSignHash(imported, padding, hash, length, signature, room, written, flags);
-        BCryptDestroyKey(imported);
+    if (is_rsa ? flags != BCRYPT_PAD_PKCS1 : flags != 0) status = NTE_BAD_FLAGS;
+    else if (!hash || !written || is_rsa != !!padding) status = NTE_INVALID_PARAMETER;
+    /* Other digests are not asked for. */
+    else if (is_rsa && (wcscmp(info->pszAlgId, BCRYPT_SHA256_ALGORITHM) || length != 32)) status = NTE_NOT_SUPPORTED;
+    else {
+        *written = needed;
+        if (signature && room < needed) status = NTE_BUFFER_TOO_SMALL;
+        else if (signature && !sign(read, is_rsa, hash, length, signature, needed)) status = NTE_FAIL;
     }
-    BCryptCloseAlgorithmProvider(algorithm, 0);
+    EVP_PKEY_free(read);
     return status;
 }
 
