@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tests::azure::Addresses;
 use tests::bundle::Bundle;
@@ -13,6 +15,7 @@ use tests::fault::{Fault, Scope, Times};
 use tests::hostile;
 use tests::http::Response;
 use tests::pkcs12::Pfx;
+use tests::pki::{KeyKind, Request};
 use tests::refusal::Refusal;
 use tests::story::{Story, finish, observing};
 use tests::wire::Wire;
@@ -145,7 +148,7 @@ fn a_token_in_an_answer_that_is_refused_is_not_quoted() {
 fn no_core_dump_and_no_debugger_of_another_gets_at_the_memory() {
     let story = Story::begin().unwrap();
     story.put("web").unwrap();
-    let service = story.run(&observing(&[json!(story.url("web"))])).unwrap();
+    let mut service = story.run(&observing(&[json!(story.url("web"))])).unwrap();
     service.wait_for_log(Duration::from_secs(30), "1 of 1 certificates installed", 1).unwrap();
     let limits = fs::read_to_string(format!("/proc/{}/limits", service.id())).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
@@ -153,6 +156,64 @@ fn no_core_dump_and_no_debugger_of_another_gets_at_the_memory() {
     let status = fs::read_to_string(format!("/proc/{}/status", service.id())).unwrap();
     let umask = status.lines().find(|line| line.starts_with("Umask")).unwrap();
     assert!(umask.ends_with("0077"), "{umask}");
+    let folder = fs::read_link(format!("/proc/{}/cwd", service.id())).unwrap();
+    let dumps = || -> Vec<_> {
+        let entries = fs::read_dir(&folder).unwrap().flatten().map(|entry| entry.file_name());
+        entries.filter(|name| name.to_string_lossy().starts_with("core")).collect()
+    };
+    let before = dumps();
+    service.signal(Signal::ABORT).unwrap();
+    assert_eq!(service.wait().unwrap(), None, "ended by the signal");
+    assert_eq!(dumps(), before);
+}
+
+/// What root would find in the memory of a running service: everything that it may write.
+fn memory(id: u32) -> Vec<u8> {
+    let maps = fs::read_to_string(format!("/proc/{id}/maps")).unwrap();
+    let file = fs::File::open(format!("/proc/{id}/mem")).unwrap();
+    let mut all = Vec::new();
+    for map in maps.lines().filter(|line| line.contains(" rw") && !line.ends_with("[vvar]")) {
+        let (begin, end) = map.split(' ').next().unwrap().split_once('-').unwrap();
+        let [begin, end] = [begin, end].map(|number| u64::from_str_radix(number, 16).unwrap());
+        let mut part = vec![0; usize::try_from(end - begin).unwrap()];
+        if file.read_exact_at(&mut part, begin).is_ok() {
+            all.extend(part);
+        }
+    }
+    all
+}
+
+#[test]
+fn after_a_pass_no_key_is_left_in_memory_as_openssl_has_it() {
+    let story = Story::begin().unwrap();
+    let mut needles = Vec::new();
+    let mut urls = Vec::new();
+    for (name, kind) in [("rsa", KeyKind::Rsa2048), ("ec", KeyKind::P256)] {
+        let issued = story.authority.issue(&Request::new("web.contoso.com").key(kind)).unwrap();
+        // The secret half: of RSA the exponent and the primes, of a curve its number.
+        let secret = match issued.key.rsa() {
+            Ok(rsa) => vec![rsa.d().to_vec(), rsa.p().unwrap().to_vec(), rsa.q().unwrap().to_vec()],
+            Err(_) => vec![issued.key.ec_key().unwrap().private_key().to_vec()],
+        };
+        // OpenSSL's numbers lie in memory the other way round.
+        let numbers = secret.into_iter().flat_map(|number| [number.iter().copied().rev().collect(), number]);
+        needles.extend(numbers.map(|number: Vec<u8>| (format!("{name}, a number of its key"), number)));
+        // As a value it may be in the buffer of the connection that brought it, until that brings something else or ends.
+        for (form, bundle) in [("pfx", issued.pfx(&Pfx::KEY_VAULT).unwrap()), ("pem", issued.pem().unwrap())] {
+            let name = format!("{name}-{form}");
+            story.put_bundle(&name, bundle).unwrap();
+            urls.push(json!(story.url(&name)));
+        }
+    }
+    let service = story.run(&observing(&urls)).unwrap();
+    service.wait_for_log(Duration::from_secs(30), "4 of 4 certificates installed", 1).unwrap();
+    service.poll().unwrap();
+    let memory = memory(service.id());
+    let found = |needle: &[u8]| memory.windows(needle.len()).any(|window| window == needle);
+    // The token is kept until it ends: what is there is found.
+    assert!(story.azure.token_texts().iter().any(|token| found(&token.as_bytes()[..32])), "the memory was read");
+    let mut left = needles.iter().filter(|(_, needle)| found(&needle[..needle.len().min(32)])).map(|(name, _)| name);
+    assert_eq!(left.next(), None, "left in memory");
 }
 
 #[test]
