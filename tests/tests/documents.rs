@@ -153,7 +153,7 @@ fn the_bill_of_materials_in_the_package_is_complete() {
     }
 }
 
-/// The fuzzers compile the service's modules in, and are no part of CI: a module that they lack would not be missed.
+/// The fuzzers compile the service's modules in: a module that they lack would not be missed.
 #[test]
 fn the_fuzzers_have_every_module_of_the_service() {
     let read = |path: &str| fs::read_to_string(repository().join(path)).unwrap();

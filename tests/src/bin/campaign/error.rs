@@ -35,15 +35,18 @@ pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
     let mut tally = Tally::default();
     for scenario in Scenario::ALL {
         let undisturbed = Subject::new(&extension, scenario, "undisturbed".to_owned())?;
-        // The long form goes through the calls on all other files, too: settings, roots, accounts, the program itself.
-        let about = size.of(DISK, DISK, "");
-        let found = points(&extension, &undisturbed.settings, CALLS, about)?;
+        let found = points(&extension, &undisturbed.settings, CALLS, DISK)?;
         let wanted = undisturbed.state()?;
         undisturbed.remove()?;
-        let tries = found.iter().flat_map(|point| ERRORS.iter().map(move |error| (point, error)));
+        let elsewhere = match size {
+            Size::Long => elsewhere(&extension, scenario, &found)?,
+            Size::Smoke | Size::Bounded => Vec::new(),
+        };
         // Prime to the number of errors: a sample has some of each.
-        let tries = tries.skip(scenario as usize).step_by(size.of(101, 3, 1));
-        for (number, (point, error)) in tries.enumerate() {
+        let tries = sample(&found, scenario as usize, size.of(101, 3, 1)).chain(sample(&elsewhere, 0, 11));
+        let tries: Vec<_> = tries.collect();
+        println!("{scenario:?}: {} errors", tries.len());
+        for (number, (point, error)) in tries.into_iter().enumerate() {
             let subject = Subject::new(&extension, scenario, format!("subject{number}"))?;
             let told = endure(&extension, &subject, point, error, &mut tally).and_then(|()| {
                 subject.pass()?;
@@ -71,6 +74,24 @@ pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
         true => Ok(()),
         false => bail!("{}", wrong.join("\n")),
     }
+}
+
+/// The calls of a pass on all other files, which are thousands: settings, roots, accounts, the program itself.
+fn elsewhere(extension: &Extension, scenario: Scenario, found: &[Point]) -> Result<Vec<Point>> {
+    let subject = Subject::new(extension, scenario, "elsewhere".to_owned())?;
+    let mut all = points(extension, &subject.settings, CALLS, "")?;
+    all.retain(|point| !found.contains(point));
+    subject.remove()?;
+    Ok(all)
+}
+
+/// Every so-manieth of all errors at all points, after the first so many.
+fn sample(
+    points: &[Point],
+    first: usize,
+    step: usize,
+) -> impl Iterator<Item = (&Point, &'static (&'static str, &'static str, &'static str))> {
+    points.iter().flat_map(|point| ERRORS.iter().map(move |error| (point, error))).skip(first).step_by(step)
 }
 
 /// How errors ended.
