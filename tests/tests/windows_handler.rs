@@ -254,14 +254,27 @@ fn it_runs_in_a_terminal_too() {
 fn check_says_which_settings_are_for_linux_and_which_are_wrong() {
     let story = Story::begin().unwrap();
     let wine = Wine::install(&story).unwrap();
-    let check = |certificate: Value| {
-        let mut observed = certificate;
-        observed["url"] = json!(story.url("web"));
-        let settings = json!({"secretsManagementSettings": {"observedCertificates": [observed]}});
+    let check_all = |settings: Value| {
         let file = windows_path(&story.write_settings(&settings).unwrap());
         let finished = finish(&mut wine.service(&["check", "--json", &file]).unwrap()).unwrap();
         (finished.code, serde_json::from_str::<Value>(&finished.output).unwrap())
     };
+    let check = |certificate: Value| {
+        let mut observed = certificate;
+        observed["url"] = json!(story.url("web"));
+        check_all(json!({"secretsManagementSettings": {"observedCertificates": [observed]}}))
+    };
+    let elsewhere = "http://evil.example/metadata/identity";
+    for (url, endpoint, refused) in [
+        ("https://contoso.vault.azure.net.evil.example/secrets/web", "http://169.254.169.254/metadata/identity", "url"),
+        (r"\\evil.example\secrets\web", "http://169.254.169.254/metadata/identity", "url"),
+        ("https://contoso.vault.azure.net/secrets/web", elsewhere, "msiEndpoint"),
+    ] {
+        let (code, result) = check_all(json!({
+            "secretsManagementSettings": {"observedCertificates": [{"url": url}]},
+            "authenticationSettings": {"msiEndpoint": endpoint}}));
+        assert!(code == Some(2) && result["errors"].to_string().contains(refused), "{url}: {result}");
+    }
     let (code, result) = check(json!({
         "certificateStoreName": "WebHosting", "certificateStoreLocation": "currentuser", "keyStorage": "CNG",
         "accounts": [r"CONTOSO\web$", r"NT SERVICE\w3svc", "S-1-5-20"], "keyExportable": "true"}));
