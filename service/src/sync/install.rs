@@ -67,6 +67,7 @@ impl Pass<'_> {
 
     fn write(&self, observed: &ObservedCertificate, bundle: &SecretBundle) -> Result<Placed, Error> {
         let certificate = {
+            let _turn = self.decoding.take();
             let content = bundle.content(&observed.url)?;
             Certificate::decode(&content.value, content.content_type.as_deref())?
         };

@@ -6,6 +6,7 @@ mod ask;
 mod dates;
 mod install;
 mod outcome;
+mod turns;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,6 +31,7 @@ use log::debug;
 use ask::Newest;
 use install::{Found, Ready};
 use outcome::Done;
+use turns::Turns;
 
 /// Threads that install what was fetched, and certificates that wait for one of them. A disk does several things in the
 /// time of one, and who decodes or waits for the disk fetches nothing meanwhile.
@@ -97,6 +99,7 @@ impl Link {
                 store: Store::open(&settings.certificates).judging_by(roots.as_ref().map(Roots::trust)),
                 trust: roots.as_ref().map(Roots::trust),
                 used: Mutex::default(),
+                decoding: Turns::new(),
                 results: Mutex::new(Results { reports, verdicts: Vec::with_capacity(due.len()), warnings: [].into() }),
                 watch,
             };
@@ -124,6 +127,7 @@ struct Pass<'a> {
     trust: Option<Arc<Trust>>,
     store: Store,
     used: Mutex<Vec<String>>,
+    decoding: Turns,
     results: Mutex<Results>,
     watch: &'a Watch<'a>,
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
-use rustix::fs::{AtFlags, FileType, readlinkat, statat};
+use rustix::fs::{AtFlags, FileType, readlinkat, statat, symlinkat};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::geteuid;
 
@@ -49,8 +49,8 @@ pub(super) fn version_part<'a>(name: &'a str, base: &str) -> Option<&'a str> {
     rest.split('.').next()
 }
 
-/// Lets each link point to its file of the folder, by one rename each: there is no moment without one, and links that
-/// belong together are swung directly after each other. The names of the files are on the disk before: `named` is the last
+/// Lets each link point to its file of the folder, by one rename where there is a link: there is no moment without one, and
+/// links that belong together are swung directly after each other. The names of the files are on the disk before: `named` is the last
 /// change to them, if it was in this pass; whether an earlier one brought them there is not known. Says whether any link was
 /// swung; the folder is to be brought to the disk then.
 pub(super) fn point(
@@ -70,13 +70,19 @@ pub(super) fn point(
     }
     let change = named.map_or_else(|| folder.note_change(), NonZeroU64::get);
     folder.sync(change).map_err(failed("bring the folder to the disk", &folder.path))?;
-    let mut unfinished = Vec::with_capacity(moving.len());
+    let (mut swung, mut unfinished) = (Vec::new(), Vec::new());
     for (link, name) in moving {
         let path = folder.path.join(link);
-        let new = Temporary::link(folder, name).map_err(failed("create the link", &path))?;
-        unfinished.push((path, link, name, new));
+        // Where there is none yet, it needs no other name first.
+        match folder.change(|| retry_on_intr(|| symlinkat(name, &folder.fd, link))) {
+            Ok(()) => swung.push((path, name)),
+            Err(Errno::EXIST) => {
+                let new = Temporary::link(folder, name).map_err(failed("create the link", &path))?;
+                unfinished.push((path, link, name, new));
+            }
+            Err(cause) => return Err(failed("create the link", &path)(cause)),
+        }
     }
-    let mut swung = Vec::with_capacity(unfinished.len());
     for (path, link, name, new) in unfinished {
         new.install_as(link).map_err(failed("swing the link", &path))?;
         swung.push((path, name));
