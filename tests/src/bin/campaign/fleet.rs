@@ -1,11 +1,16 @@
 //! A fleet that starts together before one vault: the service's own schedule, ten thousand times, on a simulated clock.
+//!
+//! Leaves the times behind, for `scripts/bench --fleet` to draw.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use fastrand::Rng;
+use serde_json::json;
+use tests::handler_story::target;
 
 use crate::figures::{Figures, Size};
 use crate::schedule::{Action, Poller, Retry, Verdict};
@@ -127,6 +132,7 @@ pub(crate) fn run(_: Size, figures: &mut Figures) -> Result<()> {
         certificates: 1,
         outage: seconds(1200),
     });
+    let mut drawn = vec![];
     for (start, tells_pause) in starts.iter().flat_map(|start| [(start, true), (start, false)]) {
         let (machines, vault, zero) = simulate(start, tells_pause);
         let what = format!(
@@ -150,6 +156,13 @@ pub(crate) fn run(_: Size, figures: &mut Figures) -> Result<()> {
         }
         figures.note(&format!("{what}: seconds until the last has"), slowest);
         figures.note(&format!("{what}: refused requests, %"), vault.refused * 100 / vault.asked);
+        // The time after which so many hundredths of the fleet have everything.
+        let hundredths: Vec<u64> = (1..=100).map(|share| times[times.len() * share / 100 - 1]).collect();
+        drawn.push(json!({"start": start.name, "certificates": start.certificates, "retry_after": tells_pause,
+            "seconds": hundredths}));
     }
-    Ok(())
+    let folder = target()?.join("campaign");
+    fs::create_dir_all(&folder)?;
+    let file = folder.join("fleet.json");
+    fs::write(&file, json!(drawn).to_string()).with_context(|| file.display().to_string())
 }
