@@ -25,6 +25,13 @@ pub struct Authority {
     key_identifiers: bool,
 }
 
+/// What is wrong with the intermediates of an authority.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flaw {
+    Expired,
+    ForClients,
+}
+
 impl Authority {
     /// A root named `name` with `intermediates` levels below it, all with P-256 keys.
     pub fn new(name: &str, intermediates: usize) -> Result<Self> {
@@ -33,19 +40,23 @@ impl Authority {
 
     /// As [`Self::new`], with keys of another kind.
     pub fn with_keys(name: &str, intermediates: usize, kind: KeyKind) -> Result<Self> {
-        Self::build(name, intermediates, kind, true, |_| SystemTime::now() + 3650 * DAY)
+        Self::build(name, intermediates, kind, true, None)
     }
 
     /// As [`Self::new`], but no certificate says by an identifier which key it has or which one signed it: chains
     /// can be found by names and signatures only.
     pub fn without_key_identifiers(name: &str, intermediates: usize) -> Result<Self> {
-        Self::build(name, intermediates, KeyKind::P256, false, |_| SystemTime::now() + 3650 * DAY)
+        Self::build(name, intermediates, KeyKind::P256, false, None)
     }
 
     /// As [`Self::new`], with one intermediate, which has expired.
     pub fn with_expired_intermediate(name: &str) -> Result<Self> {
-        let end = |level| if level == 0 { SystemTime::now() + 3650 * DAY } else { SystemTime::now() - DAY / 2 };
-        Self::build(name, 1, KeyKind::P256, true, end)
+        Self::build(name, 1, KeyKind::P256, true, Some(Flaw::Expired))
+    }
+
+    /// As [`Self::new`], with one intermediate, which may certify TLS clients only.
+    pub fn with_intermediate_for_clients(name: &str) -> Result<Self> {
+        Self::build(name, 1, KeyKind::P256, true, Some(Flaw::ForClients))
     }
 
     fn build(
@@ -53,7 +64,7 @@ impl Authority {
         intermediates: usize,
         kind: KeyKind,
         key_identifiers: bool,
-        end: impl Fn(usize) -> SystemTime,
+        flaw: Option<Flaw>,
     ) -> Result<Self> {
         let mut chain: Vec<(X509, PKey<Private>)> = Vec::new();
         for level in 0..=intermediates {
@@ -62,15 +73,19 @@ impl Authority {
                 level => format!("{name} Intermediate {level}"),
             };
             let key = kind.generate()?;
+            let flaw = flaw.filter(|_| level > 0);
             let plan = Plan {
                 subject: &subject,
                 names: &[],
                 authority: true,
                 key_identifiers,
-                for_servers: true,
+                for_servers: flaw != Some(Flaw::ForClients),
                 serial: None,
                 not_before: SystemTime::now() - DAY,
-                not_after: end(level),
+                not_after: match flaw {
+                    Some(Flaw::Expired) => SystemTime::now() - DAY / 2,
+                    _ => SystemTime::now() + 3650 * DAY,
+                },
             };
             let certificate = sign(&plan, &key, chain.last())?;
             chain.push((certificate, key));

@@ -82,6 +82,9 @@ fn sign_once(plan: &Plan<'_>, key: &PKey<Private>, issuer: Option<&(X509, PKey<P
         extensions.push(BasicConstraints::new().critical().ca().build()?);
         let mut usage = KeyUsage::new();
         extensions.push(usage.critical().key_cert_sign().crl_sign().build()?);
+        if !plan.for_servers {
+            extensions.push(ExtendedKeyUsage::new().client_auth().build()?);
+        }
     } else {
         extensions.push(BasicConstraints::new().critical().build()?);
         let mut usage = KeyUsage::new();

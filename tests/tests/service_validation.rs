@@ -128,12 +128,17 @@ fn a_chain_that_has_expired_is_said_and_certificates_that_are_not_for_servers_ar
     let expired = Authority::with_expired_intermediate("Expired").unwrap();
     story.world().trust(&String::from_utf8(expired.root().to_pem().unwrap()).unwrap()).unwrap();
     put("old", &expired, Request::new("old.contoso.com"));
+    let narrow = Authority::with_intermediate_for_clients("Narrow").unwrap();
+    story.world().trust(&String::from_utf8(narrow.root().to_pem().unwrap()).unwrap()).unwrap();
+    put("narrow", &narrow, Request::new("narrow.contoso.com"));
     let private = Authority::new("Private", 1).unwrap();
     put("client", &private, Request::new("client.contoso.com").for_clients());
     put("server", &private, Request::new("server.contoso.com"));
-    let service = started(&story, &["old", "client", "server"]);
+    let service = started(&story, &["old", "narrow", "client", "server"]);
     let said = message(&service, "contoso.old");
     assert!(said.contains("refuse it: a certificate of its chain has expired"), "{said}");
+    let said = message(&service, "contoso.narrow");
+    assert!(said.contains("refuse it: a certificate of its chain may not certify TLS servers"), "{said}");
     assert!(!message(&service, "contoso.client").contains("refuse it"));
     assert!(message(&service, "contoso.server").contains("refuse it"));
 }

@@ -88,7 +88,7 @@ fn kill_before_each_step(kind: KeyKind, service: &str) {
     let unchanged: HashSet<_> = requests(&wine, &settings).into_iter().collect();
     clear(&wine, service);
     let is_step = |at: &usize| installing[*at].1.len() > LONG && !unchanged.contains(&installing[*at]);
-    let steps: Vec<_> = (installing.len() - LAST..installing.len()).filter(is_step).collect();
+    let steps: Vec<_> = (installing.len().saturating_sub(LAST)..installing.len()).filter(is_step).collect();
     assert!(steps.len() >= 5, "{steps:?}");
 
     let mut killed = 0;

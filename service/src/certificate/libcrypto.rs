@@ -120,3 +120,22 @@ pub(super) fn decrypt(algorithm: &[u8], password: Password, ciphertext: &[u8]) -
     let _ = ErrorStack::get();
     plaintext
 }
+
+/// Whether a certificate, given as DER, is meant for TLS servers by its extended key usage (RFC 5280, section 4.2.1.12): it
+/// says so, or has none.
+pub(super) fn is_for_tls_servers(certificate: &[u8]) -> bool {
+    let Ok(length) = c_long::try_from(certificate.len()) else {
+        return false;
+    };
+    let mut input = certificate.as_ptr();
+    // SAFETY: `input` points to `length` readable bytes; what is returned is null or ours to free. The usage is only read,
+    // and has all bits where there is no such extension.
+    let usage = unsafe {
+        let certificate = openssl_sys::d2i_X509(ptr::null_mut(), &raw mut input, length);
+        let usage = if certificate.is_null() { 0 } else { openssl_sys::X509_get_extended_key_usage(certificate) };
+        openssl_sys::X509_free(certificate);
+        usage
+    };
+    let _ = ErrorStack::get();
+    usage & openssl_sys::XKU_SSL_SERVER != 0
+}

@@ -11,6 +11,7 @@ use openssl::x509::{X509, X509Ref};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{CertificateError, Error};
 
+use super::libcrypto::is_for_tls_servers;
 use super::{Certificate, display};
 use crate::system::Trust;
 
@@ -28,11 +29,15 @@ pub(crate) fn distrust(chain: &[X509], trust: &Trust, now: UnixTime) -> Option<S
     let chain: Vec<CertificateDer<'static>> =
         chain.iter().map(|one| one.to_der().map(Into::into)).collect::<Result<_, _>>().ok()?;
     let (leaf, issuers) = chain.split_first()?;
+    if !is_for_tls_servers(leaf) {
+        return None;
+    }
     let reason = match trust.judge(leaf, issuers, now) {
         Ok(()) => return None,
+        // The leaf's own purpose is the right one.
         Err(Error::InvalidCertificate(
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
-        )) => return None,
+        )) => "a certificate of its chain may not certify TLS servers".to_owned(),
         Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
             format!(
                 "its chain ends with {}, which leads to no root of this machine",

@@ -152,7 +152,10 @@ impl Pass<'_> {
         let install = || {
             let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
             while let Ok(ready) = next() {
-                self.conclude(ready);
+                // What was fetched and is not begun yet is left to the next pass.
+                if !self.watch.stop.load(Ordering::Relaxed) {
+                    self.conclude(ready);
+                }
             }
         };
         let fetch = |fetched: Option<SyncSender<Ready>>| {
@@ -272,7 +275,8 @@ impl Pass<'_> {
 
     /// What an application still finds although this pass failed. Its permissions are put right all the same.
     fn remaining(&self, observed: &ObservedCertificate) -> Option<Placed> {
-        self.store.keep(observed).unwrap_or_else(|error| {
+        let kept = catch_unwind(AssertUnwindSafe(|| self.store.keep(observed).map_err(Error::from)));
+        kept.unwrap_or(Err(Error::Internal)).unwrap_or_else(|error| {
             debug!("{}: {error}", observed.url);
             None
         })

@@ -168,6 +168,12 @@ impl Store {
         let mut warnings = remarks.clone();
         let readers = self.readers(place, &base, &mut warnings);
 
+        let is_root = |at: usize| certificate.chain.get(at + 1).is_none() && certified_itself(&certificate.chain[at]);
+        let mut intermediates = Vec::new();
+        for at in (1..certificate.chain.len()).filter(|at| !is_root(*at)) {
+            let der = certificate.chain[at].to_der().map_err(encode_failed)?;
+            intermediates.push(Context::new(&der).map_err(failed)?);
+        }
         let leaf = Context::new(&certificate.chain[0].to_der().map_err(encode_failed)?).map_err(failed)?;
         // The closed extension, or a hand, may have installed the very same one.
         let there = place.certificate(&certificate.thumbprint());
@@ -187,12 +193,6 @@ impl Store {
                 Some(key)
             }
         };
-        let is_root = |at: usize| certificate.chain.get(at + 1).is_none() && certified_itself(&certificate.chain[at]);
-        let mut intermediates = Vec::new();
-        for at in (1..certificate.chain.len()).filter(|at| !is_root(*at)) {
-            let der = certificate.chain[at].to_der().map_err(encode_failed)?;
-            intermediates.push(Context::new(&der).map_err(failed)?);
-        }
         let installed = Installed {
             version: *version,
             thumbprint: certificate.thumbprint(),
