@@ -88,6 +88,7 @@ fn a_directory_that_hangs_stops_no_renewal_takes_nobodys_access_and_keeps_no_ser
 
     // A service that finds it down from its first moment.
     let service = extension.story.run_with(&settings, &environment).unwrap();
+    service.wait_for_log(PATIENCE, " started with ", 2).unwrap();
     let file = renewed(&extension, &service);
     assert_eq!(readers(&extension, &file), [true, true], "as on the file before it");
     fs::remove_file("/srv/down").unwrap();
