@@ -192,7 +192,7 @@ fn refusals() -> Vec<(&'static str, Refusal, &'static str, i64, &'static str)> {
     vec![
         ("rbac", Refusal::ForbiddenByRbac, "HTTP 403 ForbiddenByRbac", 31, "Key Vault Secrets User"),
         ("policy", Refusal::ForbiddenByPolicy, "HTTP 403 ForbiddenByPolicy", 31, "access policy"),
-        ("denied", Refusal::AccessDenied, "HTTP 403 ForbiddenByPolicy", 31, "access policy"),
+        ("denied", Refusal::AccessDenied, "HTTP 403 AccessDenied", 31, "access policy"),
         ("firewall", Refusal::ForbiddenByFirewall, "HTTP 403 ForbiddenByFirewall", 31, "vault's firewall"),
         ("link", Refusal::ForbiddenByConnection, "HTTP 403 ForbiddenByConnection", 31, "private endpoint"),
         ("disabled", Refusal::SecretDisabled, "HTTP 403 SecretDisabled", 33, "enable it, or add a new version"),

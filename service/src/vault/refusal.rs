@@ -48,6 +48,7 @@ pub(crate) enum VaultError {
 pub(crate) enum Reason {
     ForbiddenByRbac,
     ForbiddenByPolicy,
+    AccessDenied,
     ForbiddenByFirewall,
     ForbiddenByConnection,
     SecretDisabled,
@@ -61,7 +62,8 @@ impl Reason {
     fn parse(code: &str, status: u16) -> Self {
         match code {
             "ForbiddenByRbac" => Self::ForbiddenByRbac,
-            "ForbiddenByPolicy" | "AccessDenied" => Self::ForbiddenByPolicy,
+            "ForbiddenByPolicy" => Self::ForbiddenByPolicy,
+            "AccessDenied" => Self::AccessDenied,
             "ForbiddenByFirewall" => Self::ForbiddenByFirewall,
             "ForbiddenByConnection" => Self::ForbiddenByConnection,
             "SecretDisabled" => Self::SecretDisabled,
@@ -77,6 +79,7 @@ impl Reason {
         match self {
             Self::ForbiddenByRbac => "ForbiddenByRbac",
             Self::ForbiddenByPolicy => "ForbiddenByPolicy",
+            Self::AccessDenied => "AccessDenied",
             Self::ForbiddenByFirewall => "ForbiddenByFirewall",
             Self::ForbiddenByConnection => "ForbiddenByConnection",
             Self::SecretDisabled => "SecretDisabled",
@@ -93,7 +96,7 @@ impl Reason {
                 "give the identity the role Key Vault Secrets User on the vault; a new role takes minutes, and a template \
                  that assigns it after the extensions never gets there: grant a user-assigned identity beforehand"
             }
-            Self::ForbiddenByPolicy => {
+            Self::ForbiddenByPolicy | Self::AccessDenied => {
                 "give the identity the secret permissions get and list in the vault's access policy; a template that does \
                  so after the extensions never gets there: grant a user-assigned identity beforehand"
             }
