@@ -197,13 +197,15 @@ impl Agent {
         let now = Instant::now();
         let Passed { reports, verdicts, identity } = passed;
         self.reports = reports;
-        let hopeless = verdicts.iter().any(|(_, verdict)| verdict.retry == Some(Retry::Hopeless) && !verdict.installed);
+        let missing = || verdicts.iter().filter(|(_, verdict)| verdict.retry.is_some() && !verdict.installed);
+        let hopeless = missing().any(|(_, verdict)| verdict.retry == Some(Retry::Hopeless));
         self.poller.finished(&verdicts, now);
+        let tries = missing().map(|(index, _)| self.poller.failures(*index)).max().unwrap_or(0);
         let is_changed = |index: usize| matches!(self.reports[index].state, State::Current { changed: true, .. });
         let changed = verdicts.iter().filter(|(index, _)| is_changed(*index)).count();
         self.set_next_tries(now);
         self.identity = identity.or(self.identity.take());
-        self.advance(hopeless, now);
+        self.advance(tries, hopeless, now);
         let satisfied = self.satisfied();
         self.renewals.after_pass(&self.reports, now);
         self.renewals.tick(now);
@@ -238,9 +240,9 @@ impl Agent {
     }
 
     /// Once everything was installed, later failures leave the extension's success alone.
-    fn advance(&mut self, hopeless: bool, now: Instant) {
-        let Some(sync) = &mut self.initial_sync else { return };
-        let used_up = sync.is_used_up(hopeless, now);
+    fn advance(&mut self, tries: u32, hopeless: bool, now: Instant) {
+        let Some(sync) = &self.initial_sync else { return };
+        let used_up = sync.is_used_up(tries, hopeless, now);
         if self.satisfied() == self.reports.len() {
             self.initial_sync = None;
             self.phase = Phase::Polling;

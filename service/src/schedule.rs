@@ -144,6 +144,11 @@ impl Poller {
         }
     }
 
+    /// How often this certificate was tried without success, one try after the other.
+    pub(crate) fn failures(&self, index: usize) -> u32 {
+        self.slots[index].failures
+    }
+
     /// How long until all certificates are looked at again.
     pub(crate) fn until_next_poll(&self, now: Instant) -> Duration {
         self.next_poll.saturating_duration_since(now)
@@ -189,7 +194,6 @@ fn pause(retry: Retry, installed: bool, failures: u32, failing_for: Duration, ch
 /// reports nothing for the whole machine meanwhile, and a scale set may have 15 minutes in all.
 #[derive(Debug)]
 pub(crate) struct InitialSync {
-    tries: u32,
     deadline: Instant,
 }
 
@@ -198,7 +202,7 @@ impl InitialSync {
     const TIME: Duration = Duration::from_secs(15 * 60);
 
     pub(crate) fn new(now: Instant) -> Self {
-        Self { tries: 0, deadline: now + Self::TIME }
+        Self { deadline: now + Self::TIME }
     }
 
     /// How long success may be held back yet.
@@ -206,10 +210,10 @@ impl InitialSync {
         self.deadline.saturating_duration_since(now)
     }
 
-    /// Counts a pass that did not complete it; true when that was the last one.
-    pub(crate) fn is_used_up(&mut self, hopeless: bool, now: Instant) -> bool {
-        self.tries += 1;
-        hopeless || self.tries >= Self::TRIES || now >= self.deadline
+    /// Whether it is over, after so many `tries` of one missing certificate. Passes are not counted: two certificates that
+    /// are tried at different times would use up each other's.
+    pub(crate) fn is_used_up(&self, tries: u32, hopeless: bool, now: Instant) -> bool {
+        hopeless || tries >= Self::TRIES || now >= self.deadline
     }
 }
 

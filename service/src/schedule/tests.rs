@@ -88,13 +88,13 @@ fn twenty_five_tries_of_an_initial_sync_fit_into_fifteen_minutes() {
     for seed in 0..50 {
         let (mut poller, start) = poller(1, seed);
         poller.interval = 24 * HOUR;
-        let mut sync = InitialSync::new(start);
+        let sync = InitialSync::new(start);
         let mut now = start;
         let mut tries = 0;
         loop {
             step(&mut poller, &mut now, |_| missing(Retry::Soon));
             tries += 1;
-            if sync.is_used_up(false, now) {
+            if sync.is_used_up(poller.failures(0), false, now) {
                 break;
             }
         }
@@ -104,11 +104,31 @@ fn twenty_five_tries_of_an_initial_sync_fit_into_fifteen_minutes() {
 }
 
 #[test]
+fn certificates_that_are_tried_at_different_times_leave_each_other_their_tries() {
+    for seed in 0..50 {
+        let start = Instant::now();
+        let mut poller = Poller::new(24 * HOUR, &[0, 1], start, Rng::with_seed(seed));
+        let sync = InitialSync::new(start);
+        let mut now = start;
+        let mut tries = [0, 0];
+        while !(0..2).any(|index| sync.is_used_up(poller.failures(index), false, now)) {
+            let retry = |index| if index == 0 { Retry::NextPoll } else { Retry::Throttled(None) };
+            for index in step(&mut poller, &mut now, |index| missing(retry(index))) {
+                tries[index] += 1;
+            }
+        }
+        assert_eq!(tries.into_iter().max(), Some(25), "{tries:?}");
+        assert!(now - start < InitialSync::TIME, "{:?}", now - start);
+    }
+}
+
+#[test]
 fn what_cannot_succeed_ends_the_initial_sync_at_once() {
     let now = Instant::now();
-    assert!(InitialSync::new(now).is_used_up(true, now));
-    assert!(!InitialSync::new(now).is_used_up(false, now));
-    assert!(InitialSync::new(now).is_used_up(false, now + InitialSync::TIME));
+    assert!(InitialSync::new(now).is_used_up(1, true, now));
+    assert!(!InitialSync::new(now).is_used_up(24, false, now));
+    assert!(InitialSync::new(now).is_used_up(25, false, now));
+    assert!(InitialSync::new(now).is_used_up(1, false, now + InitialSync::TIME));
 }
 
 #[test]
