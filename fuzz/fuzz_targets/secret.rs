@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::secret(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::in_time(fuzz::secret, data));

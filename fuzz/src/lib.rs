@@ -44,6 +44,7 @@ mod vigil;
 #[path = "../../service/src/wiped.rs"]
 mod wiped;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use base64::Engine as _;
@@ -52,6 +53,7 @@ use common::settings::{Clouds, Identity, SecretUrl, Settings};
 use common::text;
 use openssl::pkey::PKey;
 use openssl::x509::X509;
+use rustix::time::{ClockId, clock_gettime};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
 use certificate::Certificate;
@@ -68,6 +70,28 @@ const DROPPED: u8 = 4;
 static WEB: LazyLock<SecretUrl> = LazyLock::new(|| {
     SecretUrl::parse("https://contoso.vault.azure.net/secrets/web", &Clouds::built_in()).expect("a URL")
 });
+
+/// The processor's time that an input may take, in milliseconds, the sanitizer's included.
+const SLOWEST: u64 = 1000;
+
+/// Gives an input to one of the functions below, and fails when it takes too long. The processor's time counts: what else the
+/// machine does is not the input's fault. Says each input that is slower than all before.
+pub fn in_time(parse: fn(&[u8]), data: &[u8]) {
+    static SLOWEST_YET: AtomicU64 = AtomicU64::new(0);
+    let before = processor_time();
+    parse(data);
+    let taken = processor_time() - before;
+    if SLOWEST_YET.fetch_max(taken, Ordering::Relaxed) < taken {
+        eprintln!("slowest input yet: {taken} ms");
+    }
+    assert!(taken <= SLOWEST, "{taken} ms of the processor's time");
+}
+
+/// What the fuzzer has used of the processor's time, in milliseconds.
+fn processor_time() -> u64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    u64::try_from(time.tv_sec).expect("a time") * 1000 + u64::try_from(time.tv_nsec).expect("a time") / 1_000_000
+}
 
 /// The file of the guest agent, or what a person wrote.
 pub fn settings(data: &[u8]) {
