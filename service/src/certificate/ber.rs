@@ -240,6 +240,7 @@ mod tests {
             b"\x04",
             b"\x04\x02a",
             b"\x04\x80a\0\0",
+            b"\x04\x80\x04\x01a\0\0",
             b"\x04\xff\x01a",
             b"\x04\x84\xff\xff\xff\xff",
             b"\x04\x88\xff\xff\xff\xff\xff\xff\xff\xff",
@@ -266,9 +267,18 @@ mod tests {
         assert_eq!(octets(b"\x04\x02ab").unwrap(), b"ab");
         assert_eq!(octets(b"\x24\x80\x04\x01a\x24\x03\x04\x01b\x04\x01c\0\0").unwrap(), b"abc");
         assert!(octets(b"\x24\x03\x02\x01a").is_err());
+        assert!(octets(b"\x24\x05\x30\x03\x04\x01a").is_err());
         assert!(octets(b"\x30\x03\x04\x01a").is_err());
         let deep = [&[0x24, 0x80].repeat(9)[..], &[0; 18]].concat();
         assert!(octets(&deep).is_err());
+    }
+
+    #[test]
+    fn identifiers_are_shown_in_dots_up_to_sixteen_bytes() {
+        assert_eq!(dotted(b"\x2a\x86\x48\x86\xf7\x0d").as_deref(), Some("1.2.840.113549"));
+        assert_eq!(dotted(&[1; 16]).as_deref(), Some("0.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1"));
+        assert_eq!(dotted(&[1; 17]), None);
+        assert_eq!(dotted(b"\x80"), None);
     }
 
     #[test]
@@ -277,6 +287,7 @@ mod tests {
         assert_eq!(integer(b"\x02\x02\x07\xd0").unwrap(), 2000);
         assert_eq!(integer(b"\x02\x01\xff").unwrap(), -1);
         assert_eq!(integer(b"\x02\x04\x7f\xff\xff\xff").unwrap(), i64::from(i32::MAX));
+        assert_eq!(integer(b"\x02\x08\x01\0\0\0\0\0\0\x02").unwrap(), (1 << 56) + 2);
         assert_eq!(integer(b"\x02\x09\x01\0\0\0\0\0\0\0\0").unwrap(), i64::MAX);
         assert_eq!(integer(b"\x02\x09\x80\0\0\0\0\0\0\0\0").unwrap(), i64::MIN);
         assert!(integer(b"\x02\0").is_err());

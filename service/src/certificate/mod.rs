@@ -98,6 +98,5 @@ pub(crate) fn validity(certificate: &X509Ref) -> Option<(Timestamp, Timestamp)> 
 
 /// The year 9999, which stands for "never" (RFC 5280, section 4.1.2.5), ends a day too late for a timestamp.
 fn timestamp(time: &Asn1TimeRef) -> Option<Timestamp> {
-    let seconds = chain::seconds(time)?;
-    Some(Timestamp::from_second(seconds).unwrap_or(if seconds < 0 { Timestamp::MIN } else { Timestamp::MAX }))
+    Some(Timestamp::from_second(chain::seconds(time)?).unwrap_or(Timestamp::MAX))
 }

@@ -42,7 +42,8 @@ fn an_intermediate_that_ends_before_the_leaf_is_said_and_a_root_is_not() {
         let [warning] = &warnings[..] else { panic!("{warnings:?}") };
         assert!(warning.starts_with("CN=Early, which its chain needs, expires 20"), "{warning}");
     }
-    let leaf = Request::new("leaf").validity(-1, 30).issued_by(&early);
+    // On its last day a certificate has been renewed.
+    let leaf = Request::new("leaf").validity(-1, 31).issued_by(&early);
     assert_eq!(quiet(&leaf.key, &[&leaf, &early, &root]), ["leaf", "Early", "Root"]);
 }
 
@@ -216,6 +217,32 @@ fn a_heap_that_asks_for_too_many_checks_ends_soon() {
     let (names, _) = sorted(&leaf.key, &heap);
     assert_eq!(names, ["leaf", "A"]);
     assert!(start.elapsed() < std::time::Duration::from_secs(5));
+}
+
+#[test]
+fn a_hundred_checks_are_made_and_no_more() {
+    let key = Request::new("Intermediate").key;
+    let (upper, stranger) = (Request::new("Upper").self_signed(), Request::new("Stranger").self_signed());
+    let intermediate = |issuer: &str, days: i64, signer: &Issued| {
+        Request::new("Intermediate").key(&key).validity(-1, days).sign(issuer, &signer.key)
+    };
+    // The two that last longest are looked at first: each costs a check for every twin.
+    let lost = [900, 800].map(|days| intermediate("Twin", days, &stranger));
+    let right = intermediate("Upper", 700, &upper);
+    let leaf = Request::new("leaf").sign("Intermediate", &key);
+    let names = |twins: usize| {
+        let twins: Vec<_> = (0..twins).map(|_| Request::new("Twin").self_signed()).collect();
+        sorted(&leaf.key, &twins.iter().chain(&lost).chain([&leaf, &right, &upper]).collect::<Vec<_>>()).0
+    };
+    assert_eq!(names(48), ["leaf", "Intermediate", "Upper"]);
+    assert_eq!(names(49), ["leaf", "Intermediate"]);
+}
+
+#[test]
+fn issuers_with_rsa_keys_are_followed() {
+    let root = Request::new("Root").key(&rsa_key()).self_signed();
+    let leaf = Request::new("leaf").issued_by(&root);
+    assert_eq!(quiet(&leaf.key, &[&root, &leaf]), ["leaf", "Root"]);
 }
 
 #[test]

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod chains;
+mod curves;
 mod pem;
 mod pfx;
+mod validation;
 mod values;
 mod world;

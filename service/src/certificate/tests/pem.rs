@@ -183,6 +183,7 @@ fn refuses_a_huge_key_before_any_arithmetic() {
     let number = huge_number();
     let dsa = seq(&[&integer(0), &number, &number, &number, &number, &number]);
     let rsa = seq(&[&integer(0), &number.repeat(8)]);
+    let number_of = |bytes: usize| seq(&[&integer(0), &der(0x02, &[&vec![0x7f; bytes - 15]])]);
     let start = std::time::Instant::now();
     for (value, expected) in [
         (block("PRIVATE KEY", &huge_key("1.2.840.10040.4.1")), "the private key is of the kind DSA,"),
@@ -194,6 +195,8 @@ fn refuses_a_huge_key_before_any_arithmetic() {
         (block("RSA PRIVATE KEY", &huge_key("1.2.840.10040.4.1")), "of the kind DSA,"),
         (block("DSA PRIVATE KEY", &dsa), "of the kind DSA,"),
         (block("PRIVATE KEY", &dsa), "more than 16384 bytes in a private key"),
+        (block("PRIVATE KEY", &number_of(16_385)), "more than 16384 bytes in a private key"),
+        (block("PRIVATE KEY", &number_of(16_384)), "the private key is damaged"),
         (block("RSA PRIVATE KEY", &rsa), "more than 16384 bytes in a private key"),
         (block("PRIVATE KEY", &seq(&[&integer(0), &number, &number, &number])), "the private key is damaged"),
     ] {

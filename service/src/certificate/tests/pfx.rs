@@ -264,6 +264,10 @@ fn bounds_nested_bags_and_certificates_and_bags_and_keys() {
     let error = refusal(&pfx(&[&plain_part(&[&key.repeat(21), &leaf])], EMPTY, 1));
     assert!(matches!(error, CertificateError::Limit { what: "private keys", .. }));
     let other = bag(5, &seq(&[]), &[]);
+    // The part itself counts as well.
+    let bags = |bags: usize| pfx(&[&plain_part(&[&key, &leaf, &other.repeat(bags - 3)])], EMPTY, 1);
+    assert!(decode(&bags(400)).is_ok());
+    assert!(matches!(refusal(&bags(401)), CertificateError::Limit { what: "bags", .. }));
     let error = refusal(&pfx(&[&plain_part(&[&other.repeat(10_000)])], EMPTY, 1));
     assert!(matches!(error, CertificateError::Limit { what: "bags", .. }));
     let error = refusal(&pfx(&vec![plain_part(&[]).as_slice(); 10_000], EMPTY, 1));

@@ -128,7 +128,11 @@ fn a_secret_that_is_no_certificate_is_refused_without_showing_it() {
 }
 
 #[test]
-fn five_megabytes_are_refused() {
+fn a_megabyte_is_read_and_five_are_refused() {
+    let pem = good_pem();
+    let padded = |length: usize| format!("{pem}{}", " ".repeat(length - pem.len()));
+    assert!(Certificate::decode(&padded(1 << 20), None).is_ok());
+    assert!(Certificate::decode(&padded((1 << 20) + 1), None).is_err());
     for value in ["A".repeat(5 << 20), "\0".repeat(5 << 20), format!("{}{}", good_pem(), " ".repeat(5 << 20))] {
         let error = Certificate::decode(&value, None).err().expect("must be refused");
         assert!(matches!(error, CertificateError::Limit { what: "bytes", .. }));

@@ -1,5 +1,6 @@
 //! Makes keys, certificates, and PKCS #12 piece by piece, also as no exporter would.
 
+use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use ::base64::Engine;
@@ -35,6 +36,8 @@ pub(super) struct Request {
     pub(super) validity: (i64, i64),
     pub(super) key_identifier: Option<Vec<u8>>,
     pub(super) authority_key_identifier: Option<Vec<u8>>,
+    /// In place of what makes it one that may issue others.
+    pub(super) extensions: Option<Vec<X509Extension>>,
 }
 
 impl Request {
@@ -45,6 +48,7 @@ impl Request {
             validity: (-1, 364),
             key_identifier: None,
             authority_key_identifier: None,
+            extensions: None,
         }
     }
 
@@ -64,6 +68,20 @@ impl Request {
         self
     }
 
+    /// One that issues no others, for these hosts and addresses, and for these purposes by their object identifiers.
+    pub(super) fn server(mut self, hosts: &[&str], purposes: &[&str]) -> Self {
+        let names = hosts.iter().map(|host| match host.parse() {
+            Ok(IpAddr::V4(address)) => der(0x87, &[&address.octets()]),
+            Ok(IpAddr::V6(address)) => der(0x87, &[&address.octets()]),
+            Err(_) => der(0x82, &[host.as_bytes()]),
+        });
+        let (names, purposes) = (names.collect::<Vec<_>>().concat(), purposes.iter().flat_map(|purpose| oid(purpose)));
+        let extensions = [("2.5.29.17", names), ("2.5.29.37", purposes.collect())].into_iter();
+        let given = extensions.filter(|(_, value)| !value.is_empty());
+        self.extensions = Some(given.map(|(identifier, value)| extension(identifier, &seq(&[&value]))).collect());
+        self
+    }
+
     pub(super) fn self_signed(self) -> Issued {
         let (name, key) = (self.subject.clone(), self.key.clone());
         self.sign(&name, &key)
@@ -76,7 +94,9 @@ impl Request {
 
     pub(super) fn sign(self, issuer: &str, issuer_key: &PKey<Private>) -> Issued {
         initialise_openssl();
-        let now = jiff::Timestamp::now().as_second();
+        // Of the whole test, so that what ends a day later does so to the second.
+        static NOW: LazyLock<i64> = LazyLock::new(|| jiff::Timestamp::now().as_second());
+        let now = *NOW;
         let day = |days: i64| Asn1Time::from_unix(now + days * 86_400).unwrap();
         let mut builder = X509Builder::new().unwrap();
         builder.set_version(2).unwrap();
@@ -88,7 +108,10 @@ impl Request {
         builder.set_not_before(&day(self.validity.0)).unwrap();
         builder.set_not_after(&day(self.validity.1)).unwrap();
         builder.set_pubkey(&self.key).unwrap();
-        builder.append_extension(BasicConstraints::new().critical().ca().build().unwrap()).unwrap();
+        match &self.extensions {
+            Some(extensions) => extensions.iter().for_each(|extension| builder.append_extension2(extension).unwrap()),
+            None => builder.append_extension(BasicConstraints::new().critical().ca().build().unwrap()).unwrap(),
+        }
         if let Some(identifier) = &self.key_identifier {
             builder.append_extension(extension("2.5.29.14", &der(0x04, &[identifier]))).unwrap();
         }
@@ -109,7 +132,9 @@ fn extension(identifier: &str, value: &[u8]) -> X509Extension {
 
 fn x509_name(common_name: &str) -> X509Name {
     let mut name = X509Name::builder().unwrap();
-    name.append_entry_by_nid(Nid::COMMONNAME, common_name).unwrap();
+    if !common_name.is_empty() {
+        name.append_entry_by_nid(Nid::COMMONNAME, common_name).unwrap();
+    }
     name.build()
 }
 
