@@ -117,9 +117,13 @@ impl fmt::Display for Records {
 mod tests {
     use super::*;
 
+    fn versions() -> [Version; 2] {
+        ['1', '2'].map(|digit| Version::parse(&digit.to_string().repeat(32)).unwrap())
+    }
+
     #[test]
     fn reads_what_it_wrote_and_nothing_else() {
-        let [one, two] = ['1', '2'].map(|digit| Version::parse(&digit.to_string().repeat(32)).unwrap());
+        let [one, two] = versions();
         let mut records = Records::default();
         records.add("contoso.web", &one, &[]);
         records.add("contoso.web", &one, &["is odd".to_owned(), "is very odd".to_owned()]);
@@ -134,5 +138,22 @@ mod tests {
         {
             assert_eq!(Records::parse(foreign), Records::default(), "{foreign:?}");
         }
+    }
+
+    #[test]
+    fn tells_versions_of_one_certificate_and_certificates_of_one_version_apart() {
+        let [one, two] = versions();
+        let mut records = Records::default();
+        for (base, version) in [("contoso.web", &one), ("contoso.web", &two), ("contoso.api", &one)] {
+            records.add(base, version, &[]);
+        }
+        records.set_turn("contoso.web", &one, 7);
+        assert_eq!(records.0.iter().map(|record| record.turn).collect::<Vec<_>>(), [7, 0, 0]);
+
+        assert!(records.remove("contoso.web", &one));
+        assert!(records.has("contoso.web", &two) && records.has("contoso.api", &one));
+        assert_eq!(records.0.len(), 2);
+        assert!(records.remove("contoso.api", &one));
+        assert!(!records.remove("contoso.web", &two), "it is no version of anything any more");
     }
 }

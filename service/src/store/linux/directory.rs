@@ -1,5 +1,6 @@
 //! One open directory, and whether it lets somebody through.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -36,21 +37,9 @@ pub(super) struct Directory {
 impl Directory {
     /// Opens a directory, known by a descriptor that only stands for it, to read it and change it.
     pub(super) fn open(path: PathBuf, place: impl AsFd) -> Result<Self, Errno> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = retry_on_intr(|| openat(&place, ".", flags, Mode::empty()))?;
-        Ok(Self::of(path, fd))
-    }
-
-    /// A directory that was opened already.
-    pub(super) fn of(path: PathBuf, fd: OwnedFd) -> Self {
-        Self {
-            path,
-            fd,
-            changes: AtomicU64::new(0),
-            synced: Mutex::new(Ok(0)),
-            changing: Mutex::new(()),
-            has_chains: true,
-        }
+        let fd = retry_on_intr(|| openat(&place, ".", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))?;
+        let (changes, synced, changing) = (AtomicU64::new(0), Mutex::new(Ok(0)), Mutex::new(()));
+        Ok(Self { path, fd, changes, synced, changing, has_chains: true })
     }
 
     /// Counts a change that is to reach the disk, and gives it its number.
@@ -112,6 +101,12 @@ impl fmt::Display for Directory {
     }
 }
 
+/// A descriptor that stands for a directory, not for what a link leads to.
+pub(super) fn place(at: impl AsFd, name: &OsStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    retry_on_intr(|| openat(&at, name, flags, Mode::empty()))
+}
+
 /// Whether only root (or the account that this service runs as) can change what is in a directory.
 pub(super) fn is_trusted(stat: &Stat) -> bool {
     is_trusted_owner(stat) && stat.st_mode & SHARED == 0
@@ -119,10 +114,44 @@ pub(super) fn is_trusted(stat: &Stat) -> bool {
 
 /// Whether it belongs to root or to the account that this service runs as.
 pub(super) fn is_trusted_owner(stat: &Stat) -> bool {
-    stat.st_uid == 0 || stat.st_uid == geteuid().as_raw()
+    [0, geteuid().as_raw()].contains(&stat.st_uid)
 }
 
 /// Owner and group of a file, as the access check wants them.
 pub(super) fn owner(stat: &Stat) -> Owner {
     Owner { user: stat.st_uid, group: stat.st_gid }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::path::Path;
+
+    use rustix::fs::CWD;
+
+    use super::*;
+
+    fn open(path: &Path) -> Directory {
+        Directory::open(path.to_owned(), place(CWD, path.as_os_str()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn one_sync_brings_all_changes_to_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = open(folder.path());
+        assert_eq!([directory.note_change(), directory.note_change(), directory.note_change()], [1, 2, 3]);
+        directory.sync(1).unwrap();
+        assert_eq!(*directory.synced.lock().unwrap(), Ok(3));
+    }
+
+    #[test]
+    fn what_is_not_on_the_disk_is_told_to_all_who_ask() {
+        let folder = tempfile::tempdir().unwrap();
+        // fsync refuses a descriptor that only stands for a directory.
+        let place = place(CWD, folder.path().as_os_str()).unwrap();
+        let directory = Directory { fd: place, ..open(folder.path()) };
+        assert_eq!(directory.sync(0), Ok(()), "nothing has changed");
+        assert_eq!(directory.sync(directory.note_change()), Err(Errno::BADF));
+        assert_eq!(directory.sync(0), Err(Errno::BADF), "a disk tells a failure once");
+    }
 }

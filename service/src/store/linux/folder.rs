@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fchmod, fstat, fsync, openat
 use rustix::io::{Errno, retry_on_intr};
 
 use super::acl::{Holder, Subject};
-use super::directory::{Directory, is_trusted, is_trusted_owner};
+use super::directory::{Directory, is_trusted, is_trusted_owner, place};
 use super::layout::CHAIN_LINK;
 use super::passage::Passage;
 use super::temporary::{self, Temporary};
@@ -188,10 +188,4 @@ impl Walk {
             Err(cause) => Err(failed(cause)),
         }
     }
-}
-
-/// A descriptor that stands for a directory, not for what a link leads to.
-pub(super) fn place(at: impl AsFd, name: &OsStr) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    retry_on_intr(|| openat(&at, name, flags, Mode::empty()))
 }

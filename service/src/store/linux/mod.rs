@@ -247,10 +247,8 @@ impl Store {
             });
         }
         for (path, limits) in limits {
-            if let Some(Ok(folder)) = self.places.get(path).map(|place| &place.folder)
-                && retention::prune(&folder.directory, &limits) > 0
-            {
-                folder.note_swing();
+            if let Some(Ok(folder)) = self.places.get(path).map(|place| &place.folder) {
+                retention::prune(&folder.directory, &limits);
             }
         }
     }

@@ -10,8 +10,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::acl::{self, AccessList, Holder, Owner, Subject, TRAVERSE};
 use super::attribute;
-use super::directory::{Directory, owner};
-use super::folder::place;
+use super::directory::{Directory, owner, place};
 
 /// A directory that the walk went through. It is not kept open: there may be hundreds of folders.
 pub(super) struct Passage {

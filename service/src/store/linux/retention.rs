@@ -40,18 +40,19 @@ struct Ours {
     stays: bool,
 }
 
-/// Removes what is beyond the limits, and says how many files that were. A failure is worth a line only: the next pass
-/// tries again.
-pub(super) fn prune(folder: &Directory, limits: &[Limit]) -> usize {
+/// Removes what is beyond the limits. A failure is worth a line only: the next pass tries again, and it removes again what
+/// a power cut brings back.
+pub(super) fn prune(folder: &Directory, limits: &[Limit]) {
     let contents = match list(folder) {
         Ok(contents) => contents,
         Err(cause) => {
             log::warn!("{folder}: cannot look for older versions: {cause}: the next poll tries again");
-            return 0;
+            return;
         }
     };
-    let over = limits.iter().flat_map(|limit| contents.beyond(folder, limit));
-    over.filter(|name| remove(folder, name)).count()
+    for name in limits.iter().flat_map(|limit| contents.beyond(folder, limit)) {
+        remove(folder, &name);
+    }
 }
 
 impl Contents {
@@ -115,16 +116,12 @@ fn list(folder: &Directory) -> Result<Contents, Errno> {
     Ok(contents)
 }
 
-fn remove(folder: &Directory, name: &str) -> bool {
+fn remove(folder: &Directory, name: &str) {
     let path = folder.path.join(Path::new(name));
     match retry_on_intr(|| unlinkat(&folder.fd, name, AtFlags::empty())) {
-        Ok(()) => {
-            log::info!("{}: removed, as newer versions are enough by keepVersions", path.display());
-            true
-        }
+        Ok(()) => log::info!("{}: removed, as newer versions are enough by keepVersions", path.display()),
         Err(cause) => {
             log::warn!("{}: cannot remove this older version: {cause}: the next poll tries again", path.display());
-            false
         }
     }
 }

@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, mkdirat, openat, r
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::geteuid;
 
-use super::directory::Directory;
+use super::directory::{Directory, place};
 
 const PREFIX: &str = ".akv-";
 const SUFFIX: &str = ".tmp";
@@ -47,13 +47,12 @@ impl<'a> Temporary<'a> {
     pub(super) fn directory(folder: &'a Directory) -> Result<(Self, Directory), Errno> {
         let (name, ()) = with_new_name(|name| mkdirat(&folder.fd, name, Mode::RWXU))?;
         let made = Self { folder, name, is_directory: true };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = retry_on_intr(|| openat(&folder.fd, &made.name, flags, Mode::empty()))?;
-        if !is_new(&fd)? {
+        let place = place(&folder.fd, OsStr::new(&made.name))?;
+        let directory = Directory::open(folder.path.join(&made.name), place)?;
+        if !is_new(&directory.fd)? {
             return Err(Errno::STALE);
         }
-        let path = folder.path.join(&made.name);
-        Ok((made, Directory::of(path, fd)))
+        Ok((made, directory))
     }
 
     /// Gives it its real name, in place of what had that name.

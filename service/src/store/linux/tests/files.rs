@@ -106,6 +106,30 @@ fn a_file_with_a_second_name_is_written_as_a_new_one_when_it_must_change() {
 }
 
 #[test]
+fn the_leaf_in_use_is_the_one_that_the_links_lead_to() {
+    let world = World::new();
+    for files in ["combined", "split"] {
+        let observed = parsed(&world.path(files), &format!(r#", "certificateFiles": "{files}""#));
+        let certificate = certificate();
+        let store = Store::open(std::slice::from_ref(&observed));
+        store.write(&observed, &version(NEW), &certificate).unwrap();
+        assert!(store.leaf_in_use(&observed).is_none(), "{files}: no link yet");
+        store.point(&observed, &version(NEW)).unwrap();
+        assert_eq!(store.leaf_in_use(&observed).as_ref(), certificate.chain.first(), "{files}");
+    }
+}
+
+#[test]
+fn of_several_files_each_warning_is_told_once_and_no_trouble_is_forgotten() {
+    let world = World::new();
+    let unreadable = Some(StoreError::AclUnsupported { path: file(&world, NEW) });
+    let one = Placed { warnings: vec!["a".into(), "b".into()], ..install(&world.observed(&[]), NEW) };
+    let two = Placed { warnings: vec!["b".into(), "c".into()], unreadable: unreadable.clone(), ..one.clone() };
+    let both = one.with(two);
+    assert_eq!((both.warnings, both.unreadable), (vec!["a".into(), "b".into(), "c".into()], unreadable));
+}
+
+#[test]
 fn what_a_crash_left_is_swept_and_nothing_else() {
     let world = World::new();
     let observed = world.observed(&[]);

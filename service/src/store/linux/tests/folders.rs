@@ -71,6 +71,20 @@ fn links_that_lead_in_a_circle_are_refused() {
 }
 
 #[test]
+fn as_many_links_are_followed_as_the_kernel_follows() {
+    let world = World::new();
+    fs::create_dir(world.path("0")).unwrap();
+    for link in 1..=41 {
+        symlink((link - 1).to_string(), world.path(&link.to_string())).unwrap();
+    }
+    for (links, is_followed) in [(40, true), (41, false)] {
+        let folder = world.path(&links.to_string());
+        assert_eq!(fs::read_dir(&folder).is_ok(), is_followed, "{links}");
+        assert_eq!(Store::prepare(&[world.observed_in(&folder, &[])]).is_empty(), is_followed, "{links}");
+    }
+}
+
+#[test]
 fn links_that_somebody_else_may_swap_are_refused() {
     let world = World::new();
     let elsewhere = world.path("elsewhere");
@@ -139,6 +153,15 @@ fn the_trouble_of_one_folder_is_not_the_trouble_of_another() {
 }
 
 #[test]
+fn folders_are_prepared_before_the_first_pass_and_trouble_with_one_is_told() {
+    let world = World::new();
+    fs::write(world.path("file"), "").unwrap();
+    let all = ["file", "a/b", "c"].map(|folder| world.observed_in(&world.path(folder), &[]));
+    assert_eq!(Store::prepare(&all), [StoreError::NotDirectory { path: world.path("file") }]);
+    assert_eq!([mode(&world.path("a/b")), mode(&world.path("c"))], [0o700, 0o700]);
+}
+
+#[test]
 fn folders_with_one_parent_let_their_accounts_through_it_at_the_same_time() {
     if !is_root() {
         return;
@@ -168,8 +191,15 @@ fn a_folder_costs_one_descriptor_however_many_directories_lead_to_it() {
     let observed: Vec<_> = (0..100).map(|i| world.observed_in(&world.path(&format!("{i}/a/b/c/d/e")), &[])).collect();
     let store = Store::open(&observed);
     let descriptors = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
-    let below =
-        descriptors.filter(|path| fs::read_link(path).is_ok_and(|path| path.starts_with(world.temporary.path())));
-    assert_eq!(below.count(), 100);
+    let below: Vec<_> = descriptors
+        .filter(|path| fs::read_link(path).is_ok_and(|path| path.starts_with(world.temporary.path())))
+        .collect();
+    assert_eq!(below.len(), 100);
+    for descriptor in below {
+        let number: i32 = descriptor.file_name().unwrap().to_str().unwrap().parse().unwrap();
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+        assert_ne!(i32::from_str_radix(flags.trim(), 8).unwrap() & libc::O_CLOEXEC, 0, "programs do not inherit it");
+    }
     drop(store);
 }
