@@ -163,9 +163,9 @@ mod tests {
 
     #[test]
     fn learns_further_clouds_from_the_local_list() {
-        let json = r#"{"clouds": [{"suffix": "vault.local.azurestack.external", "audience": "https://vault.adfs.azurestack.local"}]}"#;
+        let json = r#"{"clouds": [{"suffix": "vault.local-1.azurestack.external", "audience": "https://vault.adfs.azurestack.local"}]}"#;
         let clouds = Clouds::built_in().extended(json).unwrap();
-        let (_, cloud) = clouds.vault("contoso.vault.local.azurestack.external").unwrap();
+        let (_, cloud) = clouds.vault("contoso.vault.local-1.azurestack.external").unwrap();
         assert_eq!(cloud.audience(), "https://vault.adfs.azurestack.local");
     }
 

@@ -194,6 +194,20 @@ mod tests {
         ] {
             assert_eq!(CollectorEndpoint::parse(text).unwrap().to_string(), meant, "{text}");
         }
+        let longest = format!("unix:///{}", "x".repeat(106));
+        assert_eq!(CollectorEndpoint::parse(&longest).unwrap().to_string(), longest);
+    }
+
+    #[test]
+    fn tries_both_families_of_localhost_and_only_what_an_address_says() {
+        for (text, addresses) in [
+            ("tcp://localhost:5170", &["127.0.0.1:5170", "[::1]:5170"][..]),
+            ("tcp://127.3.2.1:5170", &["127.3.2.1:5170"]),
+            ("unix:///run/fluent.socket", &[]),
+        ] {
+            let tried = CollectorEndpoint::parse(text).unwrap().addresses();
+            assert_eq!(tried.iter().map(ToString::to_string).collect::<Vec<_>>(), addresses, "{text}");
+        }
     }
 
     #[test]

@@ -54,3 +54,49 @@ fn advice(cause: &io::Error) -> &'static str {
         _ => "give the path of a .settings file that can be read",
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_file_of_up_to_sixteen_mebibytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("0.settings");
+        fs::write(&path, "{}").unwrap();
+        assert_eq!(read_bounded(&path).unwrap(), b"{}");
+        let largest = 16 * 1024 * 1024;
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_len(largest).unwrap();
+        assert_eq!(read_bounded(&path).unwrap().len() as u64, largest);
+        file.set_len(largest + 1).unwrap();
+        assert_eq!(
+            read_bounded(&path).unwrap_err().to_string(),
+            "is larger than 16777216 bytes: give the path of a .settings file"
+        );
+    }
+
+    #[test]
+    fn says_what_to_give_instead_of_what_is_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("0.settings");
+        fs::write(&file, "{}").unwrap();
+        for (path, words) in [
+            (folder.path(), "is a directory"),
+            (Path::new("/dev/null"), "is no regular file"),
+            (&folder.path().join("1.settings"), "check the path"),
+            (&file.join("0.settings"), "check the path"),
+        ] {
+            let message = read_bounded(path).unwrap_err().to_string();
+            assert!(message.contains(words), "{message}");
+        }
+        for (kind, words) in [
+            (io::ErrorKind::PermissionDenied, "cannot be read: permission denied: run this as root (sudo)"),
+            (io::ErrorKind::InvalidData, "cannot be read: invalid data: give the path of a .settings file"),
+        ] {
+            let message = ReadError::System(kind.into()).to_string();
+            assert!(message.starts_with(words), "{message}");
+        }
+    }
+}

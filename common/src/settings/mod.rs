@@ -169,7 +169,7 @@ impl Settings {
         let name = path.display().to_string();
         let bytes = read_bounded(path).map_err(|cause| LoadError::Read { path: name.clone(), cause })?;
         let clouds = Clouds::of_this_machine()?;
-        let arc = identity::arc_of_environment();
+        let arc = identity::arc_of(|name| std::env::var(name).ok());
         Self::parse_on(&bytes, &clouds, arc.as_deref()).map_err(|cause| LoadError::Settings { path: name, cause })
     }
 

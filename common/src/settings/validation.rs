@@ -28,3 +28,16 @@ fn validation(text: &str) -> Result<ChainValidation, String> {
         _ => Err(format!("\"{}\" is no way to validate a chain: write \"warn\" or \"require\"", excerpt(text))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_both_ways_to_validate_in_any_case() {
+        for (text, way) in [("warn", ChainValidation::Warn), ("Require", ChainValidation::Require)] {
+            assert_eq!(validation(text), Ok(way));
+        }
+        assert!(validation("off").is_err_and(|error| error.starts_with("\"off\" is no way to validate a chain")));
+    }
+}

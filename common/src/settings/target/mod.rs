@@ -65,3 +65,34 @@ fn link_on_renewal(node: &Node<'_>, findings: &mut Findings) -> LinkOnRenewal {
     }
     if links { LinkOnRenewal::Yes } else { LinkOnRenewal::No }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::json::Value;
+    use crate::settings::reader::Finding;
+
+    #[test]
+    fn reads_where_a_key_is_kept() {
+        for (text, storage) in [("capi", KeyStorage::Capi), ("CNG", KeyStorage::Cng)] {
+            assert_eq!(key_storage(text), Ok(storage));
+        }
+        assert!(key_storage("tpm").is_err_and(|error| error.starts_with("\"tpm\" is no way to keep a key")));
+    }
+
+    #[test]
+    fn reads_which_certificates_are_linked() {
+        for (value, links, is_wrong) in [
+            (Value::Bool(true), LinkOnRenewal::Yes, false),
+            (Value::String("False".into()), LinkOnRenewal::No, false),
+            (Value::String("SameCertificate".into()), LinkOnRenewal::SameCertificate, false),
+            (Value::String("yes".into()), LinkOnRenewal::No, true),
+        ] {
+            let mut findings = Findings::default();
+            let node = Node::new("linkOnRenewal", &value);
+            assert_eq!(node.map(|node| link_on_renewal(&node, &mut findings)), Some(links), "{value:?}");
+            let form = |error: &Finding| error.message.starts_with("must be true, false or \"sameCertificate\", not");
+            assert_eq!(findings.errors.iter().any(form), is_wrong, "{value:?}: {findings:?}");
+        }
+    }
+}

@@ -109,13 +109,13 @@ fn refuses_names_that_a_layout_of_another_certificate_takes() {
         let list = format!(r#"[{{"url": "{WEB}", {first}}}, {{"url": "{WEB}2", {second}}}]"#);
         assert_eq!(parse(&observing(&list)).is_err(), is_refused, "{list}");
     }
-    let long = "a".repeat(250);
-    let item = |layout: &str| {
-        observing(&format!(
-            r#"[{{"url": "{WEB}", "customSymbolicLinkName": "{long}", "certificateFiles": "{layout}"}}]"#
-        ))
+    let is_accepted = |length: usize, layout: &str| {
+        let link = "a".repeat(length);
+        let item =
+            format!(r#"[{{"url": "{WEB}", "customSymbolicLinkName": "{link}", "certificateFiles": "{layout}"}}]"#);
+        parse(&observing(&item)).is_ok()
     };
-    assert!(parse(&item("combined")).is_ok() && parse(&item("split")).is_err());
+    assert!(is_accepted(255, "combined") && is_accepted(249, "split") && !is_accepted(250, "split"));
 }
 
 #[test]
@@ -124,14 +124,29 @@ fn reads_how_many_versions_are_kept() {
         let document = format!(
             r#"{{"secretsManagementSettings": {{{members} "observedCertificates": [{{"url": "{WEB}"{item}}}]}}}}"#
         );
-        parse(&document).map(|settings| settings.certificates[0].target.keep_versions.map(std::num::NonZero::get))
+        parse(&document).map(|settings| {
+            let target = &settings.certificates[0].target;
+            (target.keep_versions.map(std::num::NonZero::get), target.keeps_second())
+        })
     };
-    assert_eq!(read("", ""), Ok(None));
-    assert_eq!(read(r#""keepVersions": 3,"#, ""), Ok(Some(3)));
-    assert_eq!(read(r#""keepVersions": 3,"#, r#", "keepVersions": "1""#), Ok(Some(1)));
+    assert_eq!(read("", ""), Ok((None, true)));
+    assert_eq!(read(r#""keepVersions": 2,"#, ""), Ok((Some(2), true)));
+    assert_eq!(read(r#""keepVersions": 3,"#, r#", "keepVersions": "1""#), Ok((Some(1), false)));
     for wrong in ["0", "-1", "1.5", "true", "\"all\""] {
         let error = read("", &format!(r#", "keepVersions": {wrong}"#)).unwrap_err();
         assert_eq!(error.errors[0].path, "secretsManagementSettings.observedCertificates[0].keepVersions", "{wrong}");
         assert!(read(&format!(r#""keepVersions": {wrong},"#), "").is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn names_every_account_and_the_folder_of_a_certificate() {
+    let entry = format!(
+        r#"[{{"url": "{WEB}", "certificateStoreLocation": "/srv/certs", "owner": "app1", "group": "apps",
+            "mode": "0640", "acls": [{{"user": "backup", "group": "audit"}}]}}]"#
+    );
+    let target = parse(&observing(&entry)).unwrap().certificates.remove(0).target;
+    assert_eq!(target.folder().map(|folder| &**folder), Some(Path::new("/srv/certs")));
+    let accounts: Vec<String> = target.accounts().iter().map(ToString::to_string).collect();
+    assert_eq!(accounts, ["user backup", "group audit", "user app1", "group apps"]);
 }

@@ -87,3 +87,80 @@ fn the_schema_has_the_same_settings_at_each_place() {
         assert_eq!(described, known, "{place:?}: the schema on the left");
     }
 }
+
+#[test]
+fn a_setting_is_told_every_place_where_it_belongs() {
+    let (root, certificate) = ("/secretsManagementSettings", "/secretsManagementSettings/observedCertificates/0");
+    for (pointer, key, words) in [
+        ("/loggingSettings", "requireInitialSync", "it belongs under secretsManagementSettings"),
+        ("/loggingSettings", "msiEndpoint", "it belongs under authenticationSettings"),
+        (certificate, "servicename", "it belongs under loggingSettings"),
+        (root, "keyExportable", "it belongs into an object of observedCertificates"),
+        ("/loggingSettings", "user", "it belongs into an entry of acls"),
+        (certificate, "msiClientId", "it belongs under authenticationSettings or under authenticationOverride"),
+        (certificate, "hooks", "it belongs under afterRenewal"),
+        (certificate, "serverName", "it belongs under verify of afterRenewal"),
+    ] {
+        let said = findings(pointer, key, json!(true));
+        assert!(said[0].ends_with(words) || said[0].contains(&format!("{words}, ")), "{key} at {pointer}: {said:?}");
+    }
+    let in_other_case = findings(root, "AclEnabled", json!(true));
+    assert!(in_other_case[0].ends_with("is not a known setting: did you mean aclEnabled?"), "{in_other_case:?}");
+}
+
+#[test]
+fn a_value_of_another_kind_is_called_by_what_it_is() {
+    let root = "/secretsManagementSettings";
+    for (key, value, words) in [
+        ("certificateStoreLocation", json!(true), "not a boolean"),
+        ("certificateStoreLocation", json!(7), "not a number"),
+        ("certificateStoreLocation", json!([]), "not a list"),
+        ("certificateStoreLocation", json!({}), "not an object"),
+        ("observedCertificates", json!("app1"), "not a string"),
+        ("requireInitialSync", json!("yes"), "not \"yes\""),
+    ] {
+        let said = findings(root, key, value);
+        assert!(said[0].ends_with(words), "{key}: {said:?}");
+    }
+}
+
+#[test]
+fn accepts_misplaced_sections_and_keys_with_the_right_place() {
+    for (document, place) in [
+        (
+            format!(
+                r#"{{"secretsManagementSettings": {{"authenticationSettings": {{"msiClientId": "00001111-aaaa-2222-bbbb-3333cccc4444"}}, "observedCertificates": ["{WEB}"]}}}}"#
+            ),
+            "belongs one level up",
+        ),
+        (
+            format!(
+                r#"{{"msiClientId": "00001111-aaaa-2222-bbbb-3333cccc4444", "secretsManagementSettings": {{"observedCertificates": ["{WEB}"]}}}}"#
+            ),
+            "belongs under authenticationSettings.msiClientId",
+        ),
+        (
+            format!(
+                r#"{{"observedCertificates": ["{WEB}"], "authenticationSettings": {{"msiClientId": "00001111-aaaa-2222-bbbb-3333cccc4444"}}}}"#
+            ),
+            "belongs under secretsManagementSettings.observedCertificates",
+        ),
+    ] {
+        let settings = parse(&document).unwrap();
+        assert_eq!(settings.warnings.len(), 1, "{:?}", settings.warnings);
+        assert!(settings.warnings[0].message.contains(place), "{:?}", settings.warnings);
+        assert_eq!(settings.identity.selector.configured(), Some("00001111-aaaa-2222-bbbb-3333cccc4444"));
+        assert_eq!(settings.certificates.len(), 1);
+    }
+}
+
+#[test]
+fn suggests_the_setting_that_was_meant() {
+    let settings = parse(&with(r#""pollingIntervallInS": 60, "autoUpgradeMinorVersion": true"#)).unwrap();
+    let said: Vec<String> = settings.warnings.iter().map(ToString::to_string).collect();
+    assert!(said.iter().any(|s| s.contains("did you mean pollingIntervalInS?")), "{said:?}");
+    assert!(
+        said.iter().any(|s| s.contains("autoUpgradeMinorVersion: is not a known setting: it is ignored")),
+        "{said:?}"
+    );
+}

@@ -69,5 +69,6 @@ mod tests {
         for text in ["app1", "DOMAIN\\app1", "app1@example.com", "svc$", "1001"] {
             assert!(account(text).is_ok(), "{text:?}");
         }
+        assert!(account(&"a".repeat(256)).is_ok() && account(&"a".repeat(257)).is_err());
     }
 }

@@ -112,6 +112,7 @@ fn is_handler_folder(name: &str) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -180,6 +181,33 @@ mod tests {
         ] {
             assert!(folder(text).is_err(), "{text:?}");
         }
-        assert!(folder(&format!("/srv/{}", "a".repeat(256))).is_err());
+    }
+
+    #[test]
+    fn says_what_kind_of_folder_it_is_that_is_refused() {
+        for (text, words) in [
+            ("LocalMachine", "is a store of Windows"),
+            ("currentuser", "is a store of Windows"),
+            ("C:/certs", "is a path of Windows"),
+            ("\\\\server\\share", "is a path of Windows"),
+            ("certs", "is not absolute"),
+            ("/etc/ssl/certs/x", "lies in /etc/ssl/certs, which belongs to the system"),
+            ("/etc", "is a folder of the system"),
+            ("/var/lib/waagent/Contoso.X-1.2", "is a folder that the guest agent deletes"),
+        ] {
+            let message = folder(text).unwrap_err();
+            assert!(message.starts_with(&format!("\"{text}\" {words}: write an absolute folder")), "{message}");
+        }
+    }
+
+    #[test]
+    fn names_have_255_bytes_and_paths_3000_at_most() {
+        let part = |length: usize| format!("/{}", "a".repeat(length));
+        let long = part(249).repeat(12);
+        for (text, is_accepted) in
+            [(part(255), true), (part(256), false), (long.clone(), true), (format!("{long}/"), false)]
+        {
+            assert_eq!(folder(&text).is_ok(), is_accepted, "{}", text.len());
+        }
     }
 }

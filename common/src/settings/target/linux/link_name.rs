@@ -70,6 +70,19 @@ mod tests {
             assert!(LinkName::parse(text).is_err(), "{text:?}");
         }
         assert!(LinkName::parse(&"a".repeat(256)).is_err());
-        assert!(LinkName::parse("app1Cert1.pem").is_ok());
+    }
+
+    #[test]
+    fn accepts_link_names_that_are_nearly_those_of_versions() {
+        for text in [
+            "app1Cert1.pem",
+            "contoso.web.pem.1700000000",
+            "contoso.web.ca256f81a079427485e0e5d11c666b7f.txt.1700000000",
+            "contoso.web.ca256f81a079427485e0e5d11c666b7f.pem.bak",
+            "contoso.web.ca256f81a079427485e0e5d11c666b7f.pem.",
+        ] {
+            assert!(LinkName::parse(text).is_ok(), "{text:?}");
+        }
+        assert!(LinkName::parse(&"a".repeat(255)).is_ok());
     }
 }
