@@ -302,6 +302,27 @@ mod tests {
     }
 
     #[test]
+    fn a_grant_that_the_mask_lets_through_leaves_the_other_entries_as_they_are() {
+        let mut list = AccessList::from_mode(0o600);
+        list.grant(Holder::User(7), READ | 2);
+        list.mask = Some(READ); // chmod g=r
+        list.grant(Holder::User(8), READ);
+        assert_eq!((list.named[&Holder::User(7)], list.mask), (READ | 2, Some(READ)));
+    }
+
+    #[test]
+    fn a_group_that_is_shut_out_is_the_owning_one() {
+        let mut list = AccessList::from_mode(0o640);
+        list.shut_group_out();
+        assert_eq!(list, AccessList::from_mode(0o600));
+        let mut named = AccessList::from_mode(0o640);
+        named.grant(Holder::User(7), READ);
+        named.shut_group_out();
+        assert!(!named.allows(ROOT, &Subject { user: None, groups: vec![0] }, READ));
+        assert!(named.grants(Holder::User(7), READ));
+    }
+
+    #[test]
     fn a_revoked_right_is_gone_and_the_others_stay() {
         let mut list = AccessList::from_mode(0o640);
         list.grant(Holder::User(7), READ);
@@ -311,8 +332,19 @@ mod tests {
         list.revoke(Holder::User(9), READ);
         assert!(!list.named.contains_key(&Holder::User(7)));
         assert!(list.grants(Holder::User(8), 2) && !list.grants(Holder::User(8), READ));
+        assert!(list.allows(ROOT, &Subject { user: None, groups: vec![0] }, READ), "the owning group's");
         list.revoke(Holder::User(8), 2);
         assert_eq!(list, AccessList::from_mode(0o640));
+    }
+
+    #[test]
+    fn a_revoked_right_wakes_no_entry_that_the_mask_kept_asleep() {
+        let mut list = AccessList::from_mode(0o600);
+        list.grant(Holder::User(7), READ);
+        list.grant(Holder::User(8), READ | 2);
+        list.mask = Some(READ); // chmod g=r
+        list.revoke(Holder::User(7), READ);
+        assert!(list.grants(Holder::User(8), READ) && !list.grants(Holder::User(8), 2));
     }
 
     #[test]

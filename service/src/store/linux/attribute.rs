@@ -16,18 +16,19 @@ const USUAL: usize = 1024;
 ///
 /// `EOPNOTSUPP` when the file system keeps no such attributes, and whatever else `fgetxattr(2)` reports.
 pub(super) fn get(file: impl AsFd, name: &str) -> Result<Option<Vec<u8>>, Errno> {
-    let mut value = vec![0; USUAL];
-    loop {
+    for room in [USUAL, LARGEST] {
+        let mut value = vec![0; room];
         match retry_on_intr(|| fgetxattr(&file, name, &mut value[..])) {
             Ok(length) => {
                 value.truncate(length);
                 return Ok(Some(value));
             }
             Err(Errno::NODATA) => return Ok(None),
-            Err(Errno::RANGE) if value.len() < LARGEST => value.resize(LARGEST, 0),
+            Err(Errno::RANGE) => {}
             Err(cause) => return Err(cause),
         }
     }
+    Err(Errno::RANGE)
 }
 
 /// Writes an attribute, in one call: it is there as a whole or not at all.

@@ -1,7 +1,6 @@
 //! One open directory, and whether it lets somebody through.
 
 use std::ffi::OsStr;
-use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,6 +57,11 @@ impl Directory {
         synced.map(|_| ())
     }
 
+    /// The same for all that were counted.
+    pub(super) fn sync_all(&self) -> Result<(), Errno> {
+        self.sync(self.changes.load(Ordering::Acquire))
+    }
+
     /// Makes or changes a name in it. The kernel lets one thread at a time do so, and those that wait for their turn there
     /// keep a processor busy; here they sleep.
     pub(super) fn change<T>(&self, change: impl FnOnce() -> T) -> T {
@@ -92,12 +96,6 @@ impl Directory {
             Ok(None) | Err(Errno::OPNOTSUPP) => Ok(AccessList::from_mode(stat.st_mode)),
             Err(cause) => Err(cause),
         }
-    }
-}
-
-impl fmt::Display for Directory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.path.display().fmt(f)
     }
 }
 
@@ -142,6 +140,9 @@ mod tests {
         assert_eq!([directory.note_change(), directory.note_change(), directory.note_change()], [1, 2, 3]);
         directory.sync(1).unwrap();
         assert_eq!(*directory.synced.lock().unwrap(), Ok(3));
+        directory.note_change();
+        directory.sync_all().unwrap();
+        assert_eq!(*directory.synced.lock().unwrap(), Ok(4));
     }
 
     #[test]
@@ -150,7 +151,7 @@ mod tests {
         // fsync refuses a descriptor that only stands for a directory.
         let place = place(CWD, folder.path().as_os_str()).unwrap();
         let directory = Directory { fd: place, ..open(folder.path()) };
-        assert_eq!(directory.sync(0), Ok(()), "nothing has changed");
+        assert_eq!((directory.sync(0), directory.sync_all()), (Ok(()), Ok(())), "nothing has changed");
         assert_eq!(directory.sync(directory.note_change()), Err(Errno::BADF));
         assert_eq!(directory.sync(0), Err(Errno::BADF), "a disk tells a failure once");
     }

@@ -78,3 +78,28 @@ fn advice(code: i32) -> &'static str {
         _ => "look into the system's log for its cause; the next poll tries again",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn what_the_system_refuses_comes_with_the_next_step() {
+        for (cause, next) in [
+            (Errno::NOSPC, "No space left on device (os error 28): free some space there; the next poll tries again"),
+            (Errno::DQUOT, "raise the quota"),
+            (Errno::ROFS, "make the file system writable"),
+            (Errno::ACCESS, "run the service as root"),
+            (Errno::PERM, "immutable flag (lsattr)"),
+            (Errno::NOENT, "it was removed meanwhile; the next poll creates it again"),
+            (Errno::STALE, "mount the file system again"),
+            (Errno::IO, "look into the system's log for its cause"),
+        ] {
+            let path = PathBuf::from("/srv/certs/file");
+            let error = StoreError::System { action: "write the file", path, code: cause.raw_os_error() }.to_string();
+            assert!(error.starts_with("/srv/certs/file: cannot write the file: ") && error.contains(next), "{error}");
+        }
+    }
+}

@@ -220,13 +220,13 @@ impl Kept {
         let mode = wanted.ownership.map_or(before & 0o770, |ownership| ownership.mode);
         let hand_over = wanted.ownership.filter(|ownership| !self.belongs_to(ownership));
         if let Some(ownership) = hand_over {
-            retry_on_intr(|| fchmod(&self.fd, Mode::from_raw_mode(before & 0o700)))?;
+            retry_on_intr(|| fchmod(&self.fd, Mode::from_raw_mode(PRIVATE)))?;
             give(&self.fd, ownership)?;
         }
-        if mode != before || hand_over.is_some() {
+        let changed = mode != before || hand_over.is_some();
+        if changed {
             retry_on_intr(|| fchmod(&self.fd, Mode::from_raw_mode(mode)))?;
         }
-        let changed = mode != before || hand_over.is_some();
         Ok(if wanted.grants.is_empty() { Access::from_change(changed) } else { Access::Unsupported })
     }
 

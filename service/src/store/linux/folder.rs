@@ -6,7 +6,6 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use common::settings::Acl;
@@ -32,7 +31,6 @@ pub(super) struct Folder {
     way: Vec<Passage>,
     /// What keeps an account out, worked out once in a pass.
     obstacles: Mutex<HashMap<Acl, Vec<String>>>,
-    swung: AtomicBool,
 }
 
 impl Folder {
@@ -48,9 +46,9 @@ impl Folder {
         let swept = temporary::sweep(&directory, |name| has_chains |= name.ends_with(CHAIN_LINK.as_bytes()));
         directory.has_chains = has_chains || swept.is_err();
         if let Err(cause) = swept {
-            log::warn!("{directory}: cannot look for temporary files: {cause}: the next poll tries again");
+            log::warn!("{}: cannot look for temporary files: {cause}: the next poll tries again", path.display());
         }
-        Ok(Self { directory, way: walk.way, obstacles: Mutex::default(), swung: AtomicBool::new(false) })
+        Ok(Self { directory, way: walk.way, obstacles: Mutex::default() })
     }
 
     /// Lets an account through to the files where that is ours to do; the rest comes back as warnings.
@@ -59,21 +57,13 @@ impl Folder {
         let work_out = || self.way.iter().filter_map(|passage| passage.let_through(account, holder, subject)).collect();
         obstacles.entry(account.clone()).or_insert_with(work_out).clone()
     }
-
-    /// A link in it was swung.
-    pub(super) fn note_swing(&self) {
-        self.swung.store(true, Ordering::Relaxed);
-    }
 }
 
 impl Drop for Folder {
     /// Brings the links to the disk, once for all of a pass. The files are there already: a power cut before
     /// this can only bring back the older links, which the next pass swings again.
     fn drop(&mut self) {
-        if !self.swung.load(Ordering::Relaxed) {
-            return;
-        }
-        if let Err(cause) = retry_on_intr(|| fsync(&self.directory.fd)) {
+        if let Err(cause) = self.directory.sync_all() {
             log::warn!("{}", failed("bring the links to the disk", &self.directory.path)(cause));
         }
     }

@@ -98,6 +98,14 @@ mod tests {
     }
 
     #[test]
+    fn the_owner_reads_whatever_the_mode_was() {
+        for (mode, expected) in [(0o000, 0o400), (0o200, 0o600), (0o647, 0o640)] {
+            let found = reconcile(&AccessList::from_mode(mode), &Rights::default(), &Rights::default());
+            assert_eq!(found.list, AccessList::from_mode(expected), "{mode:o}");
+        }
+    }
+
+    #[test]
     fn an_owner_is_given_with_the_mode_and_taken_back() {
         let ownership = Ownership { user: 26, group: 26, mode: 0o640 };
         let wanted = Rights { ownership: Some(ownership), ..grants(&[NGINX]) };

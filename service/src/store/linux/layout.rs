@@ -1,5 +1,6 @@
 //! Which links lead to a certificate, and what the files of its versions are called.
 
+use std::cmp::min_by_key;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -165,15 +166,18 @@ fn list(folder: &Directory) -> Result<HashMap<String, Pair>, Errno> {
     for entry in retry_on_intr(|| Dir::read_from(&folder.fd))? {
         let entry = entry?;
         let Some(pair) = entry.file_name().to_str().ok().and_then(Pair::beside) else { continue };
-        if pairs.get(pair.version()).is_none_or(|other| pair.time() < other.time()) {
-            pairs.insert(pair.version().to_owned(), pair);
-        }
+        let earliest = match pairs.remove(pair.version()) {
+            Some(other) => min_by_key(other, pair, Pair::time),
+            None => pair,
+        };
+        pairs.insert(earliest.version().to_owned(), earliest);
     }
     Ok(pairs)
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -182,5 +186,19 @@ mod tests {
         assert_eq!(key("v.c.01.pem.17"), Some("v.c.01.keyid.17".into()));
         assert_eq!(key("v.c.pem"), None);
         assert_eq!(key("v.c.01.keyid.17"), None);
+    }
+
+    #[test]
+    fn of_several_pairs_of_a_version_the_earliest_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["v.c.01.pem.9", "v.c.01.pem.17", "v.c.01.pem.x", "v.c.02.pem.17", "v.c.02.pem.9", "v.c.03.pem.x"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let directory = Directory::open(folder.path().to_owned(), std::fs::File::open(folder.path()).unwrap()).unwrap();
+        let mut chains: Vec<_> = list(&directory).unwrap().into_values().map(|pair| pair.chain).collect();
+        chains.sort();
+        assert_eq!(chains, ["v.c.01.pem.9", "v.c.02.pem.9", "v.c.03.pem.x"]);
+        let times = ["v.c.01.pem.0", "v.c.01.pem.17", "v.c.01.pem.x"].map(|chain| Pair::beside(chain).unwrap().time());
+        assert_eq!(times, [0, 17, u64::MAX]);
     }
 }

@@ -135,6 +135,7 @@ mod tests {
             ("vault.web.", None),
             ("vault.web", None),
             ("vault.web2.0123", None),
+            ("vault.api.0123", None),
             ("vault.we", None),
             ("ä", None),
         ] {

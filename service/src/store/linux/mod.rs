@@ -227,7 +227,7 @@ impl Store {
             moved |= metadata::replace(directory, &split.metadata, &facts.installed(version), &pair)?;
         }
         if moved {
-            folder.note_swing();
+            directory.note_change();
         }
         Ok(moved)
     }

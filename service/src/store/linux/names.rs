@@ -133,6 +133,7 @@ fn id(name: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::panic)]
     use super::*;
 
     fn answers<const N: usize>(names: [Acl; N]) -> [Answer; N] {
@@ -141,16 +142,27 @@ mod tests {
     }
 
     #[test]
+    fn knows_the_groups_of_a_user() {
+        let [root, daemon] = answers(["root", "daemon"].map(|name| Acl::User(name.into())));
+        for (answer, name) in [(root, "root"), (daemon, "daemon")] {
+            let primary = User::from_name(name).ok().flatten().map(|user| user.gid.as_raw());
+            let Answer::Known { subject, .. } = answer else { panic!("{name}: {answer:?}") };
+            assert_eq!(subject.groups.first().copied(), primary, "{name}");
+        }
+    }
+
+    #[test]
     fn knows_names_and_ids_and_tells_strangers() {
         let user = |name: &str| Acl::User(name.into());
         let group = |name: &str| Acl::Group(name.into());
-        let [root, by_id, stranger, everybody, nobody, too_large] = answers([
+        let [root, by_id, stranger, everybody, nobody, too_large, signed] = answers([
             user("root"),
             user("0"),
             user("3999999999"),
             group("root"),
             user("no such user here"),
             user("4294967295"),
+            user("+5"),
         ]);
         assert_eq!(root, by_id);
         assert!(matches!(root, Answer::Known { holder: Holder::User(0), subject } if subject.groups.contains(&0)));
@@ -158,6 +170,6 @@ mod tests {
         assert_eq!(stranger, Answer::Known { holder: Holder::User(3_999_999_999), subject });
         let subject = Subject { user: None, groups: vec![0] };
         assert_eq!(everybody, Answer::Known { holder: Holder::Group(0), subject });
-        assert_eq!((nobody, too_large), (Answer::Unknown, Answer::Unknown));
+        assert_eq!([nobody, too_large, signed], [Answer::Unknown, Answer::Unknown, Answer::Unknown]);
     }
 }

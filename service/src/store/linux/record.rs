@@ -142,7 +142,7 @@ fn bytes<const N: usize>(text: &str, ten: u8) -> Option<[u8; N]> {
             _ if (ten..ten + 6).contains(&c) => Some(c - ten + 10),
             _ => None,
         };
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        *byte = digit(pair[0])? * 16 + digit(pair[1])?;
     }
     Some(bytes)
 }

@@ -46,7 +46,8 @@ pub(super) fn prune(folder: &Directory, limits: &[Limit]) {
     let contents = match list(folder) {
         Ok(contents) => contents,
         Err(cause) => {
-            log::warn!("{folder}: cannot look for older versions: {cause}: the next poll tries again");
+            let path = folder.path.display();
+            log::warn!("{path}: cannot look for older versions: {cause}: the next poll tries again");
             return;
         }
     };

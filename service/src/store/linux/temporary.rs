@@ -133,7 +133,27 @@ fn is_new(directory: &OwnedFd) -> Result<bool, Errno> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::cell::Cell;
+
     use super::*;
+
+    #[test]
+    fn a_name_that_somebody_has_is_not_tried_for_ever() {
+        let tries = Cell::new(0);
+        let taken = |until: usize, cause: Errno| {
+            tries.set(0);
+            with_new_name(|_| {
+                tries.set(tries.get() + 1);
+                if tries.get() < until { Err(cause) } else { Ok(()) }
+            })
+        };
+        assert!(is_temporary(taken(3, Errno::EXIST).unwrap().0.as_bytes()));
+        assert_eq!(tries.get(), 3);
+        assert_eq!(taken(usize::MAX, Errno::EXIST), Err(Errno::EXIST));
+        assert_eq!(tries.get(), 1 + ATTEMPTS);
+        assert_eq!(taken(usize::MAX, Errno::NOSPC), Err(Errno::NOSPC));
+        assert_eq!(tries.get(), 1);
+    }
 
     #[test]
     fn only_an_empty_directory_of_ours_passes_for_a_new_one() {

@@ -4,10 +4,6 @@ use rustix::fs::XattrFlags;
 
 use super::*;
 
-fn setfacl(entry: &str, path: &Path) {
-    run("setfacl", &["-m", entry, path.to_str().unwrap()]);
-}
-
 /// A folder that everybody may pass through, with a file in it that Alice may read.
 fn with_alice() -> (World, ObservedCertificate) {
     let world = World::new();
@@ -288,31 +284,4 @@ fn the_file_of_a_link_that_stays_is_put_right_too() {
     assert_eq!(state(&world.store()), before);
     fs::remove_file(link(&world)).unwrap();
     assert_eq!(store.keep(&observed).unwrap(), None);
-}
-
-#[test]
-fn an_account_that_is_not_listed_any_more_loses_the_older_versions_too() {
-    if !is_root() {
-        return;
-    }
-    for is_renewed in [false, true] {
-        let world = World::new();
-        world.create_store(0o711);
-        let both = world.observed(&[user(ALICE), user(BOB)]);
-        install(&both, OLD);
-        setfacl(&format!("u:{STAFF}:r"), &file(&world, OLD));
-        if !is_renewed {
-            install(&both, NEW);
-        }
-        let before = state(&file(&world, OLD));
-        let bob = world.observed(&[user(BOB)]);
-        if is_renewed {
-            install(&bob, NEW);
-        } else {
-            find(&bob, NEW).unwrap().unwrap();
-        }
-        assert_ne!(state(&file(&world, OLD)), before);
-        let reads = |account: u32| read_as(account, account, &file(&world, OLD)).is_some();
-        assert_eq!([ALICE, BOB, STAFF].map(reads), [false, true, true], "renewed: {is_renewed}");
-    }
 }

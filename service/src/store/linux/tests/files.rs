@@ -39,8 +39,9 @@ fn a_pass_that_finds_nothing_changed_changes_nothing() {
 fn a_damaged_file_is_written_again() {
     let world = World::new();
     let observed = world.observed(&[]);
-    let damages: [fn(&Path); 4] = [
+    let damages: [fn(&Path); 5] = [
         |path| fs::write(path, "").unwrap(),
+        |path| fs::write(path, vec![b'x'; 1024 * 1024]).unwrap(),
         |path| {
             let content = fs::read(path).unwrap();
             fs::write(path, &content[..content.len() - 40]).unwrap();
@@ -78,6 +79,10 @@ fn a_whole_file_of_another_release_is_left_alone() {
     let placed = find(&observed, NEW).unwrap().unwrap();
     assert_eq!(placed.installed.thumbprint, certificate.thumbprint());
     assert_eq!(state(&world.store()), before);
+
+    fs::set_permissions(file(&world, NEW), Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(find(&observed, NEW).unwrap(), Some(placed));
+    assert_eq!(mode(&file(&world, NEW)), 0o640, "but for everybody's access");
 
     let content = pem(&certificate);
     fs::write(file(&world, NEW), &content[..content.len() - 40]).unwrap();

@@ -81,3 +81,31 @@ fn in_place_of_the_link() {
         );
     }
 }
+
+#[test]
+fn in_place_of_the_metadata() {
+    let obstacles: [Obstacle; 6] = [
+        ("directory", |path| fs::create_dir(path).unwrap()),
+        ("fifo", |path| run("mkfifo", &[path.to_str().unwrap()])),
+        ("socket", |path| drop(UnixListener::bind(path).unwrap())),
+        ("link", |path| symlink("/etc/hostname", path).unwrap()),
+        ("large", |path| fs::write(path, vec![b' '; 64 * 1024 + 1]).unwrap()),
+        ("another user's", |path| {
+            fs::write(path, "{}").unwrap();
+            std::os::unix::fs::chown(path, Some(ALICE), None).unwrap();
+        }),
+    ];
+    let count = if is_root() { obstacles.len() } else { obstacles.len() - 1 };
+    for (name, put) in &obstacles[..count] {
+        let world = World::new();
+        let observed = parsed(&world.store(), r#", "certificateFiles": "split""#);
+        let store = Store::open(std::slice::from_ref(&observed));
+        store.write(&observed, &version(NEW), &certificate()).unwrap();
+        let metadata = world.store().join("contoso.web.luma");
+        put(&metadata);
+        let before = fs::symlink_metadata(&metadata).unwrap().ino();
+        let error = store.point(&observed, &version(NEW)).unwrap_err();
+        assert!(matches!(&error, StoreError::Foreign { path, .. } if *path == metadata), "{name}: {error}");
+        assert_eq!(fs::symlink_metadata(&metadata).unwrap().ino(), before, "{name}");
+    }
+}

@@ -5,9 +5,13 @@ mod accounts;
 mod files;
 mod folders;
 mod foreign;
+mod judged;
 mod links;
 mod mounts;
+mod other_versions;
 mod ownership;
+mod readers;
+mod release_4;
 mod retention;
 mod silence;
 mod split;
@@ -208,6 +212,10 @@ fn read_as(uid: u32, gid: u32, path: &Path) -> Option<Vec<u8>> {
 fn run(program: &str, arguments: &[&str]) {
     let output = Command::new(program).args(arguments).output().unwrap_or_else(|cause| panic!("{program}: {cause}"));
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn setfacl(entry: &str, path: &Path) {
+    run("setfacl", &["-m", entry, path.to_str().unwrap()]);
 }
 
 /// Only root can take on another account or mount something.

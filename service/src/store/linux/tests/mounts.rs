@@ -47,6 +47,32 @@ fn without_access_control_lists_the_file_is_for_root_and_the_failure_is_told() {
 }
 
 #[test]
+fn without_access_control_lists_the_mode_is_put_right_for_owner_and_group() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let _mount = Mount::new(&world, &["-t", "ramfs", "-o", "mode=755"]);
+    let observed = parsed(&world.store(), r#", "owner": "61001", "group": "61003", "mode": "0640""#);
+    let placed = install(&observed, NEW);
+    let path = file(&world, NEW);
+    let who = || {
+        let stat = fs::metadata(&path).unwrap();
+        (stat.uid(), stat.gid(), mode(&path))
+    };
+    assert_eq!((placed.unreadable.as_ref(), who()), (None, (ALICE, STAFF, 0o640)));
+    let before = state(&world.store());
+    assert_eq!(find(&observed, NEW).unwrap(), Some(placed.clone()));
+    assert_eq!(state(&world.store()), before);
+    for (user, group, mode) in [(ALICE, STAFF, 0o666), (ALICE, STAFF, 0o400), (0, STAFF, 0o640), (ALICE, 0, 0o640)] {
+        std::os::unix::fs::chown(&path, Some(user), Some(group)).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        assert_eq!(find(&observed, NEW).unwrap(), Some(placed.clone()), "{user}:{group} {mode:o}");
+        assert_eq!(who(), (ALICE, STAFF, 0o640), "{user}:{group} {mode:o}");
+    }
+}
+
+#[test]
 fn where_nothing_is_remembered_a_chain_is_judged_at_each_look() {
     if !is_root() {
         return;

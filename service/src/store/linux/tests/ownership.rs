@@ -40,6 +40,47 @@ fn a_file_belongs_to_whom_the_settings_name_and_an_unchanged_pass_writes_nothing
 }
 
 #[test]
+fn only_what_is_wrong_is_changed_and_told() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let observed = owned(&world, POSTGRES);
+    install(&observed, NEW);
+    let path = file(&world, NEW);
+    let look = || {
+        let store = Store::open(std::slice::from_ref(&observed));
+        let (place, _) = store.place(&observed).unwrap();
+        let name = format!("contoso.web.{NEW}");
+        let kept = Kept::open(&opened(&place.folder).unwrap().directory, &name, true).unwrap().unwrap();
+        kept.put_right(&kept.rights()).unwrap()
+    };
+    assert_eq!(look(), Access::Right);
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    assert_eq!((look(), look()), (Access::Repaired, Access::Right));
+    std::os::unix::fs::chown(&path, Some(ALICE), Some(0)).unwrap();
+    assert_eq!((look(), look()), (Access::Repaired, Access::Right));
+    let second = world.path("second");
+    fs::hard_link(&path, &second).unwrap();
+    assert_eq!(look(), Access::Right);
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(look(), Access::Unsure);
+}
+
+#[test]
+fn a_group_that_may_not_read_is_not_let_through() {
+    if !is_root() {
+        return;
+    }
+    for (mode_of_file, mode_of_folder) in [("0600", 0o700), ("0640", 0o710)] {
+        let world = World::new();
+        let members = format!(r#", "group": "61003", "mode": "{mode_of_file}""#);
+        install(&parsed(&world.store(), &members), NEW);
+        assert_eq!(mode(&world.store()), mode_of_folder, "{mode_of_file}");
+    }
+}
+
+#[test]
 fn an_owner_and_accounts_in_acls_read_side_by_side() {
     if !is_root() {
         return;
