@@ -172,7 +172,12 @@ fn values(story: &Story, issued: &Issued) -> Vec<Case<Bundle>> {
         (15, "more bytes at the end", Bundle::der(&[&whole[..], b"more"].concat()), Refused("bytes follow the end")),
         (16, "a loop", hostile::endless_chain().unwrap(), Warned("leads to no root of this machine")),
         (16, "a stranger", pem(&[issued.parts(), vec![stranger]].concat()), Warned("Stranger")),
-        (16, "30 deep", deep(30), Warned("TLS clients that trust what this machine trusts refuse it")),
+        (
+            16,
+            "30 deep",
+            deep(30),
+            Warned("refuse it: its chain has more intermediates than many TLS clients follow (6)"),
+        ),
         (16, "the same twice", pem(&[issued.parts(), issued.parts()].concat()), Fine),
         (16, "300 issuers of one name", hostile::namesakes(300).unwrap(), Refused("certificates")),
         (17, "a mark that lies", pfx(Pfx { wrong_local_key_id: true, ..Pfx::KEY_VAULT }), Fine),

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -17,7 +18,7 @@ use tests::http::Response;
 use tests::pkcs12::Pfx;
 use tests::pki::{KeyKind, Request};
 use tests::refusal::Refusal;
-use tests::story::{Story, finish, observing};
+use tests::story::{Story, finish, observing, wait_for};
 use tests::wire::Wire;
 
 const PASSWORD: &str = "Canary-in-a-secret-1d8f7a";
@@ -93,10 +94,11 @@ fn full_vault(story: &Story, canaries: &mut Canaries) -> Value {
 }
 
 #[test]
-fn no_secret_is_in_any_output_log_or_status_at_any_log_level() {
+fn no_secret_is_in_any_output_log_status_or_event_at_any_log_level() {
     let story = Story::begin_with(Addresses::real().with_proxy()).unwrap();
     let mut canaries = Canaries::new();
-    let settings = full_vault(&story, &mut canaries);
+    let mut settings = full_vault(&story, &mut canaries);
+    settings["loggingSettings"] = json!({"telemetryEvents": true});
     let login = format!("user:{PROXY_PASSWORD}");
     story.azure.demand_proxy_login(Some(&login));
     let proxy = story.azure.proxy_url().unwrap().replace("http://", &format!("http://{login}@"));
@@ -105,7 +107,11 @@ fn no_secret_is_in_any_output_log_or_status_at_any_log_level() {
         let synced = story.sync_with(&settings, &environment).unwrap();
         assert_eq!(synced.code(), Some(1), "{synced:?}");
         synced.place(0).unwrap();
-        let service = story.run_with(&settings, &environment).unwrap();
+        let log = story.folder().join("log");
+        let events = log.join("events");
+        fs::create_dir_all(&events).unwrap();
+        let folders = ["--log-folder", log.to_str().unwrap(), "--events-folder", events.to_str().unwrap()];
+        let service = story.run_as(&settings, &folders, &environment).unwrap();
         service
             .wait_until(Duration::from_secs(30), |reported| {
                 let failed = reported.substatus.iter().filter(|part| part.status == "error").count();
@@ -117,12 +123,27 @@ fn no_secret_is_in_any_output_log_or_status_at_any_log_level() {
         }
         canaries.must_not_be_in("standard output", &synced.finished.output);
         canaries.must_not_be_in("standard error", &synced.finished.errors);
-        canaries.must_not_be_in("the log", &service.log().unwrap());
+        canaries.must_not_be_in("the service's output", &service.log().unwrap());
+        wait_for(Duration::from_secs(30), "event", || (read_all(&events).matches('{').count() > 1).then_some(()))
+            .unwrap();
+        for (place, folder) in [("the log", &log), ("the events", &events)] {
+            let text = read_all(folder);
+            assert!(!text.is_empty(), "{place}");
+            canaries.must_not_be_in(place, &text);
+        }
         let status = fs::read_to_string(story.status_folder().join("0.status")).unwrap();
         canaries.must_not_be_in("the status", &status);
         let environment = fs::read_to_string(format!("/proc/{}/cmdline", service.id())).unwrap();
         canaries.must_not_be_in("the command line", &environment);
+        drop(service);
+        fs::remove_dir_all(&log).unwrap();
     }
+}
+
+/// What the files of a folder hold.
+fn read_all(folder: &Path) -> String {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    files.filter_map(|path| fs::read_to_string(path).ok()).collect()
 }
 
 #[test]

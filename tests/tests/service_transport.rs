@@ -174,6 +174,33 @@ fn without_trusted_roots_the_missing_store_is_named() {
 }
 
 #[test]
+fn a_trust_store_that_cannot_be_read_to_its_end_is_named_and_not_mistaken_for_a_stranger_at_the_vault() {
+    let story = Story::begin().unwrap();
+    story.put("web").unwrap();
+    let store = "/etc/ssl/certs/ca-certificates.crt";
+    let path = story.write_settings(&story.observing(&["web"])).unwrap();
+    let service = story.service(&["sync", "--json", path.to_str().unwrap()]).unwrap();
+    let mut strace = story.world().command("strace");
+    strace.args([
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-P",
+        store,
+        "-e",
+        "trace=read",
+        "-e",
+        "inject=read:error=EIO:when=2",
+    ]);
+    let finished = finish(strace.arg(service.get_program()).args(service.get_args())).unwrap();
+    let told: Value = serde_json::from_str(&finished.output).unwrap();
+    let message = told["certificates"][0]["error"]["message"].as_str().unwrap();
+    assert!(message.contains("Input/output error") && message.contains(store), "{message}");
+    assert_eq!(story.azure.connections(Server::Vault), 0);
+}
+
+#[test]
 fn a_root_that_is_added_while_the_service_runs_counts_at_the_next_poll() {
     let story = Story::begin().unwrap();
     story.put("web").unwrap();

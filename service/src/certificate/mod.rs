@@ -30,7 +30,7 @@ use openssl::x509::{X509, X509Ref};
 use self::bundle::Bundle;
 pub(crate) use self::error::CertificateError;
 pub(crate) use self::libcrypto::initialise_openssl;
-pub(crate) use self::validation::{distrust, lost_names};
+pub(crate) use self::validation::{distrust, in_words, lost_names};
 
 /// A leaf with its key and chain, ready to be installed.
 pub(crate) struct Certificate {

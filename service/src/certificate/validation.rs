@@ -9,7 +9,7 @@ use common::text::bounded;
 use openssl::nid::Nid;
 use openssl::x509::{X509, X509Ref};
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::{CertificateError, Error};
+use rustls::{CertificateError, Error, OtherError};
 
 use super::libcrypto::is_for_tls_servers;
 use super::{Certificate, display};
@@ -51,9 +51,23 @@ pub(crate) fn distrust(chain: &[X509], trust: &Trust, now: UnixTime) -> Option<S
         Err(Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. })) => {
             "a certificate of its chain is not valid yet".to_owned()
         }
+        Err(Error::InvalidCertificate(CertificateError::Other(reason))) => in_words(&reason),
         Err(error) => bounded(&error.to_string(), QUOTED),
     };
     Some(format!("{DISTRUSTED}: {reason}"))
+}
+
+/// What a verifier says for which rustls has no name: the system's words as they are, and webpki's names in words.
+pub(crate) fn in_words(reason: &OtherError) -> String {
+    match reason.to_string().as_str() {
+        "MaximumPathDepthExceeded" => "its chain has more intermediates than many TLS clients follow (6)".to_owned(),
+        "MaximumSignatureChecksExceeded" | "MaximumPathBuildCallsExceeded" => {
+            "its chain can be built in more ways than TLS clients try".to_owned()
+        }
+        "PathLenConstraintViolated" => "a certificate of its chain certifies more authorities than it may".to_owned(),
+        "NameConstraintViolation" => "a certificate of its chain may not certify this name".to_owned(),
+        other => bounded(other, QUOTED),
+    }
 }
 
 /// What to say of a renewal that holds none of the names of the certificate before it.

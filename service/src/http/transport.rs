@@ -5,6 +5,8 @@ use std::io;
 
 use rustls::CertificateError as Tls;
 
+use crate::certificate::in_words;
+
 /// No complete answer came.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum TransportError {
@@ -87,6 +89,7 @@ impl From<&rustls::Error> for TransportError {
             Tls::NotValidForName | Tls::NotValidForNameContext { .. } => {
                 "it is for another name: check DNS, private endpoints and proxies"
             }
+            Tls::Other(reason) => return Self::Certificate(in_words(reason)),
             _ => return Self::Certificate(reason.to_string()),
         };
         Self::Certificate(advice.to_owned())

@@ -11,7 +11,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{Error, RootCertStore};
-use rustls_native_certs::{CertificateResult, load_certs_from_paths};
+use rustls_native_certs::{CertificateResult, ErrorKind, load_certs_from_paths};
 
 /// The roots that this machine trusts, in memory.
 pub(crate) struct Trust {
@@ -32,10 +32,16 @@ impl Trust {
     /// Reads the trusted roots.
     ///
     /// # Errors
-    /// There are none.
+    /// There are none, or their file cannot be read to its end. One of many files that cannot be read is passed over.
     pub(crate) fn load(provider: Arc<CryptoProvider>) -> Result<Self, String> {
         let origin = Origin::now()?;
         let found = origin.certificates();
+        // A root may be in the rest, and who is told that nobody trusts the vault looks in the wrong place.
+        if let Some(error) = found.errors.iter().find(|error| matches!(error.kind, ErrorKind::Io { .. }))
+            && !origin.path.is_dir()
+        {
+            return Err(error.to_string());
+        }
         let mut roots = RootCertStore::empty();
         let (usable, _) = roots.add_parsable_certificates(found.certs);
         if usable == 0 {
