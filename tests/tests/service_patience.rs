@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::fs;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
+use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
+use serde_json::json;
 use tests::fault::{Scope, Times};
-use tests::story::{Story, finish, wait_for};
+use tests::story::{Story, finish, observing, wait_for};
 use tests::wire::Wire;
 
 #[test]
@@ -71,6 +75,29 @@ fn a_metadata_service_that_hangs_is_given_up_after_its_deadline() {
     assert_eq!(code, 20);
     assert!(message.contains("169.254.169.254") && message.contains("no answer in time"), "{message}");
     assert!(synced.finished.took < Duration::from_secs(35), "once for all certificates: {:?}", synced.finished.took);
+}
+
+/// Connections beyond those that a listener keeps for later are lost without an answer.
+#[test]
+fn a_vault_and_a_name_service_that_drop_every_packet_are_given_up_after_their_deadlines() {
+    let story = Story::begin().unwrap();
+    story.put("web").unwrap();
+    let listener = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 2], 443));
+    bind(&listener, &address).unwrap();
+    listen(&listener, 0).unwrap();
+    let _kept = TcpStream::connect(address).unwrap();
+    story.world().resolve(&["dropped.vault.azure.net"], address.ip()).unwrap();
+    let _silent = UdpSocket::bind("127.0.0.3:53").unwrap();
+    fs::write("/etc/resolv.conf", "nameserver 127.0.0.3\n").unwrap();
+    let url = |vault: &str| json!(story.azure.url(vault, "web"));
+    let synced = story.sync(&observing(&[url("dropped"), url("unresolved"), url("contoso")])).unwrap();
+    for (index, words) in [(0, "dropped.vault.azure.net: no answer in time"), (1, "its name cannot be resolved")] {
+        let (code, message) = synced.error(index).unwrap();
+        assert!(code == 30 && message.contains(words), "{message}");
+    }
+    synced.place(2).unwrap();
+    assert!(synced.finished.took < Duration::from_secs(36), "{:?}", synced.finished.took);
 }
 
 #[test]

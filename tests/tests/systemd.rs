@@ -11,10 +11,12 @@ use std::thread;
 use serde_json::{Value, json};
 use tests::agent::{Goal, Outcome};
 use tests::azure::Addresses;
+use tests::fault::{Scope, Times};
 use tests::handler_story::{Extension, PATIENCE, observed, package_of_version};
 use tests::http::Server;
 use tests::story::{observing, wait_for};
 use tests::systemd::Systemd;
+use tests::wire::Wire;
 
 const UNIT: &str = "akvvm_service";
 const STORE: &str = "/srv/certs";
@@ -286,6 +288,21 @@ fn what_follows_from_a_renewal_is_made_up_for_after_a_reboot_in_the_middle_of_it
     wait_for(PATIENCE, "the hook once more", || (runs() == 2).then_some(())).unwrap();
     let is_done = || machine.extension.log().contains("all that follows from its renewal is done").then_some(());
     wait_for(PATIENCE, "the end of what follows", is_done).unwrap();
+}
+
+#[test]
+fn a_deployment_goes_on_after_a_reboot_in_the_middle_of_it() {
+    let mut machine = Machine::begin();
+    let azure = &machine.extension.story.azure;
+    azure.fault(Scope::Vaults, Wire::Hang, Times::Always);
+    well(&machine.extension.deploy(0, &settings(&[STORE])).unwrap());
+    machine.extension.agent.wait_for("transitioning", PATIENCE).unwrap();
+    let machine = machine.reboot();
+    machine.extension.agent.wait_for("transitioning", PATIENCE).unwrap();
+    machine.extension.story.azure.repair(&Scope::Vaults);
+    machine.systemd.run("systemctl", &["reload", UNIT]).unwrap();
+    machine.succeeds();
+    assert!(Path::new(LINK).exists());
 }
 
 /// The Azure Arc agent tells all services of its machine by systemd's own settings where it is.
