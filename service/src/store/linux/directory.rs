@@ -41,6 +41,12 @@ impl Directory {
         Ok(Self { path, fd, changes, synced, changing, has_chains: true })
     }
 
+    /// Opens what has this name in it, to read it: not what a link leads to, and without waiting for the writer of a FIFO.
+    pub(super) fn open_file(&self, name: &str) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        retry_on_intr(|| openat(&self.fd, name, flags, Mode::empty()))
+    }
+
     /// Counts a change that is to reach the disk, and gives it its number.
     pub(super) fn note_change(&self) -> u64 {
         self.changes.fetch_add(1, Ordering::AcqRel) + 1
@@ -126,11 +132,27 @@ mod tests {
     use std::path::Path;
 
     use rustix::fs::CWD;
+    use rustix::io::{FdFlags, fcntl_getfd};
 
+    use super::super::temporary::Temporary;
     use super::*;
 
     fn open(path: &Path) -> Directory {
         Directory::open(path.to_owned(), place(CWD, path.as_os_str()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn no_program_that_is_started_inherits_a_descriptor() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        let directory = open(folder.path());
+        let file = directory.open_file("file").unwrap();
+        let (unfinished, new) = Temporary::file(&directory).unwrap();
+        let (also_unfinished, below) = Temporary::directory(&directory).unwrap();
+        for fd in [&directory.fd, &below.fd, &file, &new.into(), &place(&directory.fd, OsStr::new(".")).unwrap()] {
+            assert_eq!(fcntl_getfd(fd), Ok(FdFlags::CLOEXEC));
+        }
+        drop((unfinished, also_unfinished));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use openssl::sha::sha256;
 use openssl::x509::X509;
-use rustix::fs::{FileType, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, openat};
+use rustix::fs::{FileType, Gid, Mode, Stat, Uid, fchmod, fchown, fstat};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{getegid, geteuid};
 use zeroize::Zeroizing;
@@ -52,9 +52,7 @@ impl Kept {
     pub(super) fn open(folder: &Directory, name: &str, has_owner: bool) -> Result<Option<Self>, StoreError> {
         let path = folder.path.join(name);
         let foreign = |found: &str| Err(StoreError::Foreign { path: path.clone(), found: found.into() });
-        // A FIFO in its place would keep a blocking open waiting for a writer.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let fd = match retry_on_intr(|| openat(&folder.fd, name, flags, Mode::empty())) {
+        let fd = match folder.open_file(name) {
             Ok(fd) => fd,
             Err(Errno::NOENT) => return Ok(None),
             Err(Errno::LOOP) => return foreign("is a symbolic link"),

@@ -2,10 +2,9 @@
 //! readable for everybody, and is replaced after the links.
 
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 
 use common::report::Installed;
-use rustix::fs::{FileType, Mode, OFlags, fchmod, fstat, fsync, openat};
+use rustix::fs::{FileType, Mode, fchmod, fstat, fsync};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::geteuid;
 use serde_json::json;
@@ -52,8 +51,7 @@ fn content(installed: &Installed, pair: &Pair) -> String {
 fn read(folder: &Directory, name: &str) -> Result<Option<(Vec<u8>, u32)>, StoreError> {
     let path = folder.path.join(name);
     let foreign = |found: &str| Err(StoreError::Foreign { path: path.clone(), found: found.into() });
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let fd: OwnedFd = match retry_on_intr(|| openat(&folder.fd, name, flags, Mode::empty())) {
+    let fd = match folder.open_file(name) {
         Ok(fd) => fd,
         Err(Errno::NOENT) => return Ok(None),
         Err(Errno::LOOP | Errno::NXIO) => return foreign("is no regular file"),

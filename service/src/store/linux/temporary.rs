@@ -30,7 +30,7 @@ pub(super) struct Temporary<'a> {
 impl<'a> Temporary<'a> {
     /// A new empty file that only its owner can open.
     pub(super) fn file(folder: &'a Directory) -> Result<(Self, File), Errno> {
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         let create = |name: &str| folder.change(|| openat(&folder.fd, name, flags, Mode::RUSR | Mode::WUSR));
         let (name, file) = with_new_name(create)?;
         Ok((Self { folder, name, is_directory: false }, file.into()))

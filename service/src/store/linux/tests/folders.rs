@@ -191,15 +191,8 @@ fn a_folder_costs_one_descriptor_however_many_directories_lead_to_it() {
     let observed: Vec<_> = (0..100).map(|i| world.observed_in(&world.path(&format!("{i}/a/b/c/d/e")), &[])).collect();
     let store = Store::open(&observed);
     let descriptors = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
-    let below: Vec<_> = descriptors
-        .filter(|path| fs::read_link(path).is_ok_and(|path| path.starts_with(world.temporary.path())))
-        .collect();
-    assert_eq!(below.len(), 100);
-    for descriptor in below {
-        let number: i32 = descriptor.file_name().unwrap().to_str().unwrap().parse().unwrap();
-        let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap();
-        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
-        assert_ne!(i32::from_str_radix(flags.trim(), 8).unwrap() & libc::O_CLOEXEC, 0, "programs do not inherit it");
-    }
+    let below =
+        descriptors.filter(|path| fs::read_link(path).is_ok_and(|path| path.starts_with(world.temporary.path())));
+    assert_eq!(below.count(), 100);
     drop(store);
 }
