@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use sdk::{installed, script};
 use serde_json::{Value, json};
+use tests::bundle::Bundle;
 use tests::story::{Service, Story, wait_for};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -160,6 +161,26 @@ fn a_collector_that_restarts_misses_nothing() {
 fn hostile(treat: impl Fn(TcpStream) + Send + 'static) {
     let listener = TcpListener::bind("127.0.0.1:24224").unwrap();
     thread::spawn(move || listener.incoming().flatten().for_each(treat));
+}
+
+#[test]
+fn no_secret_reaches_a_collector() {
+    let story = Story::begin().unwrap();
+    let collector = Collector::start(&story, "24224", "collector");
+    let (issued, _) = story.put("web").unwrap();
+    let key = String::from_utf8(issued.key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+    story.put_bundle("password", Bundle::text("Canary-in-a-secret")).unwrap();
+    let mut settings = sending_to(&story, "tcp://127.0.0.1:24224");
+    settings["secretsManagementSettings"]["observedCertificates"] = json!([story.url("web"), story.url("password")]);
+    let _service = story.run_with(&settings, &[("RUST_LOG", "trace")]).unwrap();
+    collector.wait_for("the value is no certificate");
+    collector.wait_for("1 of 2 certificates installed");
+    let told = fs::read_to_string(&collector.output).unwrap();
+    let mut secrets = vec!["Canary".to_owned(), key.lines().nth(1).unwrap()[..24].to_owned()];
+    secrets.extend(story.azure.token_texts().iter().map(|token| token[..24].to_owned()));
+    for secret in secrets {
+        assert!(!told.contains(&secret), "{told}");
+    }
 }
 
 #[test]
