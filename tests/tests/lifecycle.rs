@@ -337,8 +337,8 @@ fn disabled_it_stands_still_and_uninstalled_it_leaves_only_certificates() {
     points_to("web", &second);
 }
 
-/// The agent removes the folder and runs no verb. What is left goes on renewing until the machine is restarted, or until
-/// the extension is deployed again: with the same version and settings it is the service that was to be started.
+/// The agent removes the folder and runs no verb. The service sees that its handler is gone, and ends; certificates stay, and
+/// the next deployment installs and starts as the first one did.
 #[test]
 fn dropped_from_the_goal_state_its_service_ends_and_the_next_deployment_starts_another() {
     let (mut extension, version) = machine();
