@@ -18,6 +18,7 @@ settings=$(cat <<JSON
   "secretsManagementSettings": {
     "pollingIntervalInS": "3600",
     "requireInitialSync": true,
+    "linkOnRenewal": "sameCertificate",
     "observedCertificates": [
       {
         "url": "https://$VAULT.vault.azure.net/secrets/web",

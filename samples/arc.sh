@@ -22,7 +22,8 @@ settings=$(cat <<JSON
       {
         "url": "https://$VAULT.vault.azure.net/secrets/web",
         "certificateStoreLocation": "/etc/nginx/ssl",
-        "customSymbolicLinkName": "web.pem"
+        "customSymbolicLinkName": "web.pem",
+        "acls": [{ "user": "www-data" }]
       }
     ]
   },
