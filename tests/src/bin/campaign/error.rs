@@ -12,7 +12,7 @@ use tests::handler_story::{DISK, Extension};
 use tests::story::Finished;
 
 use crate::figures::{Figures, Size};
-use crate::points::{Disturbed, Ended, Point, calls, pass_with};
+use crate::points::{Disturbed, Ended, Point, Thread, calls, pass_with};
 use crate::scenario::{STORE, Scenario, Subject, add_accounts};
 
 /// Every call on a file or a folder.
@@ -150,8 +150,8 @@ fn endure(
     subject.check().context("after the error")?;
     let disturbed = match ended {
         Ended::Itself(disturbed) => disturbed,
-        // Rust does so where a program cannot even look at the descriptors that it was given.
-        Ended::Aborted if point.call == "poll" => {
+        // The loader and Rust do so where a program gets no memory, or cannot look at the descriptors that it was given.
+        Ended::Aborted if ["mmap", "poll"].contains(&point.call.as_str()) => {
             tally.injected += 1;
             tally.ended += 1;
             return Ok(());
@@ -161,7 +161,11 @@ fn endure(
     let lines = disturbed.injected();
     let Some(line) = lines.first() else { return Ok(()) };
     tally.injected += 1;
-    let is_on_disk = line.contains(DISK);
+    let is_on_disk = match point.thread {
+        Thread::First => line.contains(DISK),
+        // Several threads may have met it.
+        Thread::Other => lines.iter().all(|line| line.contains(DISK)),
+    };
     tally.disk += usize::from(is_on_disk);
     if point.call == "fsync" {
         tally.fsync += 1;
@@ -173,7 +177,7 @@ fn endure(
     match code {
         Some(0) => tally.survived += 1,
         // What it says went wrong as well.
-        _ if lines.iter().any(|line| line.contains("write(1<")) => tally.ended += 1,
+        _ if lines.iter().any(|line| line.contains("write(1<") || line.contains("write(2<")) => tally.ended += 1,
         _ if is_on_disk => {
             let message = message(&disturbed)?;
             ensure!(*error != "EINTR", "not tried again: {line}: {message}");
@@ -181,8 +185,10 @@ fn endure(
             tally.reported += 1;
         }
         _ => {
-            // The loader has words of its own, and who asks whether a file is there hears that it is not.
-            let has_own_words = *code == Some(LOADER) || point.call == "statx";
+            // The loader has words of its own, so has who looks up names, and who asks whether a file is there hears that it
+            // is not.
+            let is_name = point.thread == Thread::Other && output.contains("its name cannot be resolved");
+            let has_own_words = *code == Some(LOADER) || point.call == "statx" || is_name;
             ensure!(
                 has_own_words || [output, errors].iter().any(|said| said.contains(words)),
                 "{line}: {output}{errors}"

@@ -94,7 +94,13 @@ pub(crate) fn pass_with(extension: &Extension, settings: &Value, point: &Point, 
     match pass_under(extension, settings, point.thread, &["-y", "-o", &output, "-e", &filter, "-e", &inject]) {
         Ok(finished) => Ok(Ended::Itself(Disturbed { finished, trace: fs::read_to_string(&trace)? })),
         Err(error) if format!("{error:#}").contains("ended by signal 9") => Ok(Ended::Killed),
-        Err(error) if format!("{error:#}").contains("ended by signal 6") => Ok(Ended::Aborted),
+        Err(error)
+            if ["signal 6", "signal 11"]
+                .iter()
+                .any(|end| format!("{error:#}").contains(&format!("ended by {end}"))) =>
+        {
+            Ok(Ended::Aborted)
+        }
         Err(error) => Err(error).with_context(|| format!("{point:?}")),
     }
 }
