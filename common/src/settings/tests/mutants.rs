@@ -87,7 +87,8 @@ fn damaged_settings_are_refused_or_still_safe() {
         let begun = Instant::now();
         let outcome = Settings::parse(&document, &Clouds::built_in());
         let shown = String::from_utf8_lossy(&document);
-        assert!(begun.elapsed() < Duration::from_secs(1), "{shown}");
+        // Milliseconds, so that a busy machine cannot make it fail; a reader without an end does.
+        assert!(begun.elapsed() < Duration::from_secs(30), "{shown}");
         let findings = match outcome {
             Ok(settings) => {
                 accepted += 1;
