@@ -156,6 +156,22 @@ fn an_account_that_appears_later_is_let_in_at_the_next_poll() {
 }
 
 #[test]
+fn an_account_whose_number_another_one_has_now_is_let_in_at_the_next_poll_and_the_other_is_not() {
+    let (mut extension, _, _) = machine();
+    extension.deploy_and_wait(&web(&json!({"acls": [{"user": "app"}]}))).unwrap();
+    assert!(extension.can_read("app", &link()).unwrap());
+    for file in ["/etc/passwd", "/etc/group"] {
+        let accounts = fs::read_to_string(file).unwrap();
+        fs::write(file, accounts.replace("\napp:", "\nstranger:")).unwrap();
+    }
+    extension.story.world().add_user("app", 61_030).unwrap();
+    extension.poll().unwrap();
+    for (account, may) in [("app", true), ("stranger", false)] {
+        assert_eq!(extension.can_read(account, &link()).unwrap(), may, "{account}");
+    }
+}
+
+#[test]
 fn the_directory_that_keeps_a_reader_out_is_named_with_what_to_do() {
     let (mut extension, _, _) = machine();
     fs::create_dir_all("/srv/closed/certs").unwrap();
