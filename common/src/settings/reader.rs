@@ -191,7 +191,7 @@ impl<'a> Node<'a> {
             }
             let nearest = known
                 .iter()
-                .map(|name| (strsim::damerau_levenshtein(&name.to_lowercase(), &key.to_lowercase()), name))
+                .map(|name| (strsim::damerau_levenshtein(&without_unit(name), &without_unit(key)), name))
                 .min()
                 .filter(|(distance, _)| *distance <= 3);
             let home = keys::home(key).filter(|_| nearest.is_none_or(|(distance, _)| distance > 0));
@@ -208,4 +208,11 @@ impl<'a> Node<'a> {
             findings.warning(&path, advice);
         }
     }
+}
+
+/// A name in lower case without the unit of time at its end, which people spell in many ways.
+fn without_unit(name: &str) -> String {
+    const UNITS: [&str; 8] = ["inseconds", "seconds", "inminutes", "minutes", "inhours", "hours", "insec", "ins"];
+    let name = name.to_lowercase();
+    UNITS.iter().find_map(|unit| name.strip_suffix(unit)).unwrap_or(&name).to_owned()
 }

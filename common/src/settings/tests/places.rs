@@ -156,6 +156,11 @@ fn accepts_misplaced_sections_and_keys_with_the_right_place() {
 
 #[test]
 fn suggests_the_setting_that_was_meant() {
+    for other in ["InSeconds", "Seconds", "InSec", "InMinutes", "Minutes", "InHours", "", "ls"] {
+        let settings = parse(&with(&format!(r#""pollingInterval{other}": 60"#))).unwrap();
+        let said: Vec<&str> = settings.warnings.iter().map(|warning| &*warning.message).collect();
+        assert_eq!(said, ["is not a known setting: did you mean pollingIntervalInS?"], "{other}");
+    }
     let settings = parse(&with(r#""pollingIntervallInS": 60, "autoUpgradeMinorVersion": true"#)).unwrap();
     let said: Vec<String> = settings.warnings.iter().map(ToString::to_string).collect();
     assert!(said.iter().any(|s| s.contains("did you mean pollingIntervalInS?")), "{said:?}");
