@@ -42,9 +42,9 @@ impl Place {
             Self::Section(Section::SecretsManagement) => "under secretsManagementSettings",
             Self::Section(Section::Authentication) => "under authenticationSettings",
             Self::Section(Section::Logging) => "under loggingSettings",
-            Self::Certificate => "into an object of observedCertificates",
-            Self::Reader => "into an entry of acls",
-            Self::Override => "under authenticationOverride",
+            Self::Certificate => "in an object of secretsManagementSettings.observedCertificates",
+            Self::Reader => "in an entry of a certificate's acls",
+            Self::Override => "under a certificate's authenticationOverride",
             Self::AfterRenewal => "under afterRenewal",
             Self::Verify => "under verify of afterRenewal",
         }
@@ -182,7 +182,7 @@ impl<'a> Root<'a> {
         self.sections.iter().find(|(section, _)| *section == wanted).map(|(_, node)| node.clone())
     }
 
-    /// The value of `key`, which belongs into `home`; found elsewhere, it counts with a warning that names the right place.
+    /// The value of `key`, which belongs under `home`; found elsewhere, it counts with a warning that names the right place.
     pub(super) fn get(&self, home: Section, key: &str, findings: &mut Findings) -> Option<Node<'a>> {
         let right = self.section(home).and_then(|node| node.child(key));
         let elsewhere = self
@@ -193,12 +193,11 @@ impl<'a> Root<'a> {
             .chain([&self.root])
             .find_map(|node| node.child(key));
         if let Some(node) = &elsewhere {
-            let place = format!("{}.{key}", home.name());
             findings.warning(
                 node.path(),
                 match right {
-                    Some(_) => format!("is ignored: {place} is given as well"),
-                    None => format!("belongs under {place}"),
+                    Some(_) => format!("is ignored: {}.{key} is given as well", home.name()),
+                    None => format!("belongs under {}", home.name()),
                 },
             );
         }

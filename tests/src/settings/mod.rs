@@ -207,7 +207,7 @@ fn warned() -> Vec<Case> {
         (
             with(json!({"owner": "app1"})),
             "secretsManagementSettings.owner",
-            "it belongs into an object of observedCertificates",
+            "it belongs in an object of secretsManagementSettings.observedCertificates",
         ),
         (
             item(json!({"reload": ["nginx.service"]})),

@@ -95,9 +95,9 @@ fn a_setting_is_told_every_place_where_it_belongs() {
         ("/loggingSettings", "requireInitialSync", "it belongs under secretsManagementSettings"),
         ("/loggingSettings", "msiEndpoint", "it belongs under authenticationSettings"),
         (certificate, "servicename", "it belongs under loggingSettings"),
-        (root, "keyExportable", "it belongs into an object of observedCertificates"),
-        ("/loggingSettings", "user", "it belongs into an entry of acls"),
-        (certificate, "msiClientId", "it belongs under authenticationSettings or under authenticationOverride"),
+        (root, "keyExportable", "it belongs in an object of secretsManagementSettings.observedCertificates"),
+        ("/loggingSettings", "user", "it belongs in an entry of a certificate's acls"),
+        (certificate, "msiClientId", "it belongs under authenticationSettings or under a certificate's authenticationOverride"),
         (certificate, "hooks", "it belongs under afterRenewal"),
         (certificate, "serverName", "it belongs under verify of afterRenewal"),
     ] {
@@ -137,18 +137,18 @@ fn accepts_misplaced_sections_and_keys_with_the_right_place() {
             format!(
                 r#"{{"msiClientId": "00001111-aaaa-2222-bbbb-3333cccc4444", "secretsManagementSettings": {{"observedCertificates": ["{WEB}"]}}}}"#
             ),
-            "belongs under authenticationSettings.msiClientId",
+            "msiClientId: belongs under authenticationSettings",
         ),
         (
             format!(
                 r#"{{"observedCertificates": ["{WEB}"], "authenticationSettings": {{"msiClientId": "00001111-aaaa-2222-bbbb-3333cccc4444"}}}}"#
             ),
-            "belongs under secretsManagementSettings.observedCertificates",
+            "observedCertificates: belongs under secretsManagementSettings",
         ),
     ] {
         let settings = parse(&document).unwrap();
         assert_eq!(settings.warnings.len(), 1, "{:?}", settings.warnings);
-        assert!(settings.warnings[0].message.contains(place), "{:?}", settings.warnings);
+        assert!(settings.warnings[0].to_string().contains(place), "{:?}", settings.warnings);
         assert_eq!(settings.identity.selector.configured(), Some("00001111-aaaa-2222-bbbb-3333cccc4444"));
         assert_eq!(settings.certificates.len(), 1);
     }
