@@ -285,6 +285,12 @@ fn check_says_which_settings_are_for_linux_and_which_are_wrong() {
         let said = result["warnings"].to_string();
         assert!(code == Some(0) && said.contains(setting) && said.contains("has no effect on Windows"), "{result}");
     }
+    for setting in ["aclEnabled", "certificateFiles"] {
+        let (code, result) = check_all(json!({"secretsManagementSettings": {
+            setting: 7, "observedCertificates": ["https://contoso.vault.azure.net/secrets/web"]}}));
+        let said = result["warnings"].to_string();
+        assert!(code == Some(0) && said.contains(setting) && said.contains("has no effect on Windows"), "{result}");
+    }
     for (setting, value) in [
         ("certificateStoreName", json!("Root")),
         ("certificateStoreName", json!(r"..\MY")),

@@ -119,7 +119,6 @@ fn refuses_wrong_values_with_their_path() {
         (r#""requireInitialSync": "yes""#, "requireInitialSync"),
         (r#""requireInitialSync": 1"#, "requireInitialSync"),
         (r#""aclEnabled": {}"#, "aclEnabled"),
-        (r#""linkOnRenewal": 7"#, "linkOnRenewal"),
         (r#""certificateStoreLocation": "certs""#, "certificateStoreLocation"),
         (r#""certificateStoreLocation": 1"#, "certificateStoreLocation"),
     ] {

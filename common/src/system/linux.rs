@@ -8,6 +8,8 @@ use std::path::Path;
 
 use fs2::FileExt;
 
+/// What this system is called.
+pub const NAME: &str = "Linux";
 /// Where certificates go when the settings name no folder.
 pub const DEFAULT_STORE: &str = "/var/lib/waagent/Microsoft.Azure.KeyVault.Store";
 /// What settings may say of where certificates go, as JSON.

@@ -7,11 +7,11 @@ mod windows;
 
 #[cfg(target_os = "linux")]
 pub use linux::{
-    CLOUDS_FILE, DEFAULT_STORE, STATE_FOLDER, STORE_LOCATION, TRUST, create_private_folder, errors_go_to_journal,
+    CLOUDS_FILE, DEFAULT_STORE, NAME, STATE_FOLDER, STORE_LOCATION, TRUST, create_private_folder, errors_go_to_journal,
     is_at, is_trusted, machine, rename, sync_folder, temporary_file, try_lock,
 };
 #[cfg(target_os = "windows")]
 pub use windows::{
-    CLOUDS_FILE, STATE_FOLDER, STORE_LOCATION, TRUST, create_private_folder, errors_go_to_journal, is_at, is_trusted,
-    machine, rename, sync_folder, temporary_file, try_lock,
+    CLOUDS_FILE, NAME, STATE_FOLDER, STORE_LOCATION, TRUST, create_private_folder, errors_go_to_journal, is_at,
+    is_trusted, machine, rename, sync_folder, temporary_file, try_lock,
 };

@@ -27,6 +27,8 @@ use windows_sys::Win32::System::IO::{OVERLAPPED, OVERLAPPED_0, OVERLAPPED_0_0};
 pub use firmware::machine;
 pub use trusted::{TRUST, is_trusted};
 
+/// What this system is called.
+pub const NAME: &str = "Windows";
 /// What the handler and the service remember; the agent never deletes it. Users may create folders in
 /// `C:\ProgramData`, and would own them.
 pub const STATE_FOLDER: &str = r"C:\Program Files\akvvm\state";

@@ -98,7 +98,7 @@ fn accepted() -> Vec<Case> {
         json!({"pollingIntervalInS": "3600", "requireInitialSync": "True", "aclEnabled": "false", "keepVersions": 2}),
         json!({"pollingIntervalInS": 3600.0, "requireInitialSync": true, "aclEnabled": true, "keepVersions": null}),
         json!({"linkOnRenewal": false, "certificateStoreName": "MY", "certificateStoreLocation": "/srv/certs"}),
-        json!({"linkOnRenewal": "sameCertificate", "certificateFiles": "both", "keyStorage": "cng"}),
+        json!({"linkOnRenewal": "sameCertificate", "certificateFiles": "both"}),
         json!({"chainValidation": "Require"}),
         json!({"chainValidation": null, "keyStorage": null, "linkOnRenewal": "SameCertificate"}),
         json!({"afterRenewal": {
@@ -181,6 +181,7 @@ fn warned() -> Vec<Case> {
             "secretsManagementSettings.observedCertificates[0].keyStorage",
             "has no effect on Linux",
         ),
+        (with(json!({"keyStorage": "cng"})), "secretsManagementSettings.keyStorage", "has no effect on Linux"),
     ];
     let refused_by_the_schema = [
         (
@@ -214,6 +215,22 @@ fn warned() -> Vec<Case> {
             "secretsManagementSettings.observedCertificates[0].reload",
             "it belongs under afterRenewal",
         ),
+        (
+            item(json!({"certificateStoreName": 1})),
+            "secretsManagementSettings.observedCertificates[0].certificateStoreName",
+            "has no effect on Linux",
+        ),
+        (
+            with(json!({"certificateStoreName": 1})),
+            "secretsManagementSettings.certificateStoreName",
+            "has no effect on Linux",
+        ),
+        (
+            with(json!({"linkOnRenewal": "sameCert"})),
+            "secretsManagementSettings.linkOnRenewal",
+            "has no effect on Linux",
+        ),
+        (with(json!({"keyStorage": "tpm"})), "secretsManagementSettings.keyStorage", "has no effect on Linux"),
         (json!({"settings": with(json!({}))}), "settings", "is not needed"),
         (json!(with(json!({})).to_string()), "", "is JSON inside a string"),
         (

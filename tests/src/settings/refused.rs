@@ -102,11 +102,6 @@ fn wrong_targets() -> Vec<Wrong> {
             "secretsManagementSettings.observedCertificates[0].acls[0].user",
             "name of an account",
         ),
-        (
-            of("certificateStoreName", json!(1)),
-            "secretsManagementSettings.observedCertificates[0].certificateStoreName",
-            "must be a string such as \"MY\"",
-        ),
         (of("owner", json!(" ")), "secretsManagementSettings.observedCertificates[0].owner", "name of an account"),
         (of("group", json!(0)), "secretsManagementSettings.observedCertificates[0].group", "must be a string such as"),
         (of("mode", json!(640)), MODE, "must be a string such as"),
@@ -182,21 +177,10 @@ fn wrong_sections() -> Vec<Wrong> {
         (with(json!({"requireInitialSync": 1})), "secretsManagementSettings.requireInitialSync", "true or false"),
         (with(json!({"aclEnabled": {}})), "secretsManagementSettings.aclEnabled", "true or false"),
         (
-            with(json!({"linkOnRenewal": "sameCert"})),
-            "secretsManagementSettings.linkOnRenewal",
-            "must be true, false or \"sameCertificate\", not \"sameCert\"",
-        ),
-        (
-            with(json!({"certificateStoreName": 1})),
-            "secretsManagementSettings.certificateStoreName",
-            "must be a string such as \"MY\"",
-        ),
-        (
             with(json!({"certificateStoreLocation": "x"})),
             "secretsManagementSettings.certificateStoreLocation",
             "absolute",
         ),
-        (with(json!({"keyStorage": "tpm"})), "secretsManagementSettings.keyStorage", "write \"capi\" or \"cng\""),
         (
             with(json!({"chainValidation": 1})),
             "secretsManagementSettings.chainValidation",

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{key_storage, link_on_renewal, versions};
+use super::{link_on_renewal, versions, without_effect};
 use crate::settings::keys::{Root, Section};
 use crate::settings::reader::{Findings, Node};
 use crate::system;
@@ -59,16 +59,11 @@ impl Defaults {
             .get(Section::SecretsManagement, "aclEnabled", findings)
             .and_then(|node| node.boolean(findings))
             .unwrap_or(true);
-        // Settings of the Windows extension that documented samples carry to Linux: checked, without effect.
-        if let Some(node) = root.get(Section::SecretsManagement, "certificateStoreName", findings) {
-            node.string(findings);
-        }
-        if let Some(node) = root.get(Section::SecretsManagement, "linkOnRenewal", findings) {
-            link_on_renewal(&node, findings);
-        }
-        if let Some(node) = root.get(Section::SecretsManagement, "keyStorage", findings) {
-            node.parsed(findings, key_storage);
-        }
+        let [store_name, links, key_storage] = ["certificateStoreName", "linkOnRenewal", "keyStorage"]
+            .map(|key| root.get(Section::SecretsManagement, key, findings));
+        without_effect(store_name.filter(is_no_store_name), findings);
+        without_effect(links.filter(is_no_choice_of_links), findings);
+        without_effect(key_storage, findings);
         let layout = root
             .get(Section::SecretsManagement, "certificateFiles", findings)
             .and_then(|node| node.parsed(findings, Layout::parse));
@@ -157,14 +152,8 @@ impl Target {
 
     /// Reads the target of an item: an object, or a bare URL that has defaults only.
     pub(in crate::settings) fn parse(item: &Node<'_>, defaults: &Defaults, findings: &mut Findings) -> Option<Self> {
-        for key in ["keyExportable", "accounts", "keyStorage"] {
-            if let Some(node) = item.child(key) {
-                findings.warning(node.path(), "has no effect on Linux");
-            }
-        }
-        if let Some(node) = item.child("certificateStoreName") {
-            node.string(findings);
-        }
+        without_effect(["keyExportable", "accounts", "keyStorage"].iter().filter_map(|key| item.child(key)), findings);
+        without_effect(item.child("certificateStoreName").filter(is_no_store_name), findings);
         // All are read before any is missed, so that every mistake is said at once.
         let folder = match item.child("certificateStoreLocation") {
             Some(node) => node.parsed(findings, folder),
@@ -218,6 +207,18 @@ impl Target {
         }
         true
     }
+}
+
+// The documented settings carry two of Windows to Linux, so that nothing is said of what would be right there.
+
+fn is_no_store_name(node: &Node<'_>) -> bool {
+    node.text().is_none()
+}
+
+fn is_no_choice_of_links(node: &Node<'_>) -> bool {
+    let mut mistakes = Findings::default();
+    link_on_renewal(node, &mut mistakes);
+    !mistakes.errors.is_empty()
 }
 
 /// The readers of an item; those that are wrong are left out, and said.

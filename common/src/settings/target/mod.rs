@@ -8,7 +8,7 @@ mod windows;
 use std::num::NonZeroUsize;
 
 use super::reader::{Findings, Node};
-use crate::text::excerpt;
+use crate::system;
 
 #[cfg(target_os = "linux")]
 pub(super) use linux::Defaults;
@@ -17,28 +17,18 @@ pub use linux::{Acl, FileMode, Layout, LinkName, Ownership, Target};
 #[cfg(target_os = "windows")]
 pub(super) use windows::Defaults;
 #[cfg(target_os = "windows")]
-pub use windows::{Location, Target};
+pub use windows::{KeyStorage, Location, Target};
+
+/// Says that settings of another system do nothing on this one. That is never a reason to refuse them, whatever their value.
+fn without_effect<'a>(settings: impl IntoIterator<Item = Node<'a>>, findings: &mut Findings) {
+    for setting in settings {
+        findings.warning(setting.path(), format!("has no effect on {}", system::NAME));
+    }
+}
 
 /// How many versions stay (`keepVersions`), one at least.
 fn versions(node: &Node<'_>, findings: &mut Findings) -> Option<NonZeroUsize> {
     node.count(findings).and_then(|count| NonZeroUsize::new(usize::try_from(count).ok()?))
-}
-
-/// Which of the two services of Windows keeps an RSA key; others are always in CNG.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyStorage {
-    /// The older one, which Service Fabric and SQL Server need.
-    Capi,
-    /// The newer one.
-    Cng,
-}
-
-fn key_storage(text: &str) -> Result<KeyStorage, String> {
-    match text {
-        _ if text.eq_ignore_ascii_case("capi") => Ok(KeyStorage::Capi),
-        _ if text.eq_ignore_ascii_case("cng") => Ok(KeyStorage::Cng),
-        _ => Err(format!("\"{}\" is no way to keep a key: write \"capi\" or \"cng\"", excerpt(text))),
-    }
 }
 
 /// Which older certificates are linked to a new one.
@@ -71,14 +61,6 @@ mod tests {
     use super::*;
     use crate::settings::json::Value;
     use crate::settings::reader::Finding;
-
-    #[test]
-    fn reads_where_a_key_is_kept() {
-        for (text, storage) in [("capi", KeyStorage::Capi), ("CNG", KeyStorage::Cng)] {
-            assert_eq!(key_storage(text), Ok(storage));
-        }
-        assert!(key_storage("tpm").is_err_and(|error| error.starts_with("\"tpm\" is no way to keep a key")));
-    }
 
     #[test]
     fn reads_which_certificates_are_linked() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{KeyStorage, LinkOnRenewal, key_storage, link_on_renewal, versions};
+use super::{LinkOnRenewal, link_on_renewal, versions, without_effect};
 use crate::settings::keys::{Root, Section};
 use crate::settings::reader::{Findings, Node};
 use crate::text::{excerpt, is_deceptive};
@@ -45,6 +45,15 @@ pub enum Location {
     CurrentUser,
 }
 
+/// Which of the two services of Windows keeps an RSA key; others are always in CNG.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyStorage {
+    /// The older one, which Service Fabric and SQL Server need.
+    Capi,
+    /// The newer one.
+    Cng,
+}
+
 /// What holds for certificates that do not say otherwise.
 pub(in crate::settings) struct Defaults {
     location: Option<Location>,
@@ -73,11 +82,8 @@ impl Defaults {
             .and_then(|node| node.parsed(findings, key_storage))
             .unwrap_or(KeyStorage::Capi);
         let keep_versions = root.get(section, "keepVersions", findings).and_then(|node| versions(&node, findings));
-        for key in ["aclEnabled", "certificateFiles"] {
-            if let Some(node) = root.get(section, key, findings) {
-                findings.warning(node.path(), "has no effect on Windows");
-            }
-        }
+        let of_linux = ["aclEnabled", "certificateFiles"].map(|key| root.get(section, key, findings));
+        without_effect(of_linux.into_iter().flatten(), findings);
         Self { location, store, link_on_renewal, key_storage, keep_versions }
     }
 }
@@ -90,11 +96,8 @@ impl Target {
 
     /// Reads the target of an item: an object, or a bare URL that has defaults only.
     pub(in crate::settings) fn parse(item: &Node<'_>, defaults: &Defaults, findings: &mut Findings) -> Option<Self> {
-        for key in ["customSymbolicLinkName", "acls", "owner", "group", "mode", "certificateFiles"] {
-            if let Some(node) = item.child(key) {
-                findings.warning(node.path(), "has no effect on Windows");
-            }
-        }
+        let of_linux = ["customSymbolicLinkName", "acls", "owner", "group", "mode", "certificateFiles"];
+        without_effect(of_linux.iter().filter_map(|key| item.child(key)), findings);
         let location = match item.child("certificateStoreLocation") {
             Some(node) => node.parsed(findings, location),
             None => defaults.location,
@@ -198,6 +201,14 @@ fn location(text: &str) -> Result<Location, String> {
         .into_iter()
         .find(|location| text.eq_ignore_ascii_case(&location.to_string()))
         .ok_or_else(|| format!("\"{}\" is no location of stores: write LocalMachine or CurrentUser", excerpt(text)))
+}
+
+fn key_storage(text: &str) -> Result<KeyStorage, String> {
+    match text {
+        _ if text.eq_ignore_ascii_case("capi") => Ok(KeyStorage::Capi),
+        _ if text.eq_ignore_ascii_case("cng") => Ok(KeyStorage::Cng),
+        _ => Err(format!("\"{}\" is no way to keep a key: write \"capi\" or \"cng\"", excerpt(text))),
+    }
 }
 
 fn store(text: &str) -> Result<Arc<str>, String> {

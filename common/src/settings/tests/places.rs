@@ -97,7 +97,11 @@ fn a_setting_is_told_every_place_where_it_belongs() {
         (certificate, "servicename", "it belongs under loggingSettings"),
         (root, "keyExportable", "it belongs in an object of secretsManagementSettings.observedCertificates"),
         ("/loggingSettings", "user", "it belongs in an entry of a certificate's acls"),
-        (certificate, "msiClientId", "it belongs under authenticationSettings or under a certificate's authenticationOverride"),
+        (
+            certificate,
+            "msiClientId",
+            "it belongs under authenticationSettings or under a certificate's authenticationOverride",
+        ),
         (certificate, "hooks", "it belongs under afterRenewal"),
         (certificate, "serverName", "it belongs under verify of afterRenewal"),
     ] {
