@@ -18,6 +18,8 @@ const SERVICE_NAME: &str = "akvvm_service";
 const LONGEST_NAME: usize = 128;
 /// The longest path of a socket (unix(7)).
 const LONGEST_PATH: usize = 107;
+/// What follows from a mistake that leaves no collector.
+const ONLY_LOCAL: &str = "logs go to the local log files only";
 
 /// Who gets the log lines by Fluentd's forward protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,27 +124,35 @@ pub(super) fn parse(section: &Node<'_>, findings: &mut Findings) -> Option<Colle
     if [&logger, &endpoint, &format, &name].iter().all(|node| node.is_none()) {
         return None;
     }
-    let only_local = "logs go to the local log files only";
-    if let Some(node) = logger.filter(|node| !is_word(node, "fluentd")) {
-        findings.warning(node.path(), format!("must be \"fluentd\": {only_local}"));
-        return None;
-    }
-    let Some(endpoint) = endpoint else {
-        let place = format!("{}.endpoint", section.path());
-        findings.warning(&place, format!("is missing: write tcp://localhost:{PORT} or unix:///PATH; {only_local}"));
-        return None;
+    // All are read before any is missed, so that every mistake is said at once.
+    let is_fluentd = match logger.filter(|node| !is_word(node, "fluentd")) {
+        Some(node) => {
+            findings.warning(node.path(), format!("must be \"fluentd\": {ONLY_LOCAL}"));
+            false
+        }
+        None => true,
     };
-    let parsed = match endpoint.text() {
-        Some(text) => CollectorEndpoint::parse(text),
-        None => Err(endpoint.mismatch("a string")),
+    let endpoint = match endpoint {
+        Some(node) => parse_endpoint(&node, findings),
+        None => {
+            let place = format!("{}.endpoint", section.path());
+            findings.warning(&place, format!("is missing: write tcp://localhost:{PORT} or unix:///PATH; {ONLY_LOCAL}"));
+            None
+        }
     };
-    if let Err(reason) = &parsed {
-        findings.warning(endpoint.path(), format!("{reason}; {only_local}"));
-    }
     if let Some(node) = format.filter(|node| !is_word(node, "forward")) {
         findings.warning(node.path(), "must be \"forward\", which is what is sent");
     }
-    Some(Collector { endpoint: parsed.ok()?, tag: tag(name.as_ref(), findings) })
+    let tag = tag(name.as_ref(), findings);
+    endpoint.filter(|_| is_fluentd).map(|endpoint| Collector { endpoint, tag })
+}
+
+fn parse_endpoint(node: &Node<'_>, findings: &mut Findings) -> Option<CollectorEndpoint> {
+    let parsed = match node.text() {
+        Some(text) => CollectorEndpoint::parse(text),
+        None => Err(node.mismatch("a string")),
+    };
+    parsed.map_err(|reason| findings.warning(node.path(), format!("{reason}; {ONLY_LOCAL}"))).ok()
 }
 
 fn is_word(node: &Node<'_>, word: &str) -> bool {
@@ -250,6 +260,15 @@ mod tests {
             assert_eq!((collector, warnings.len()), (None, 1), "{text}");
             assert!(warnings[0].contains(words) && warnings[0].contains("local log files only"), "{warnings:?}");
         }
+    }
+
+    #[test]
+    fn says_all_mistakes_at_once() {
+        let (collector, warnings) =
+            parsed(&json!({"logger": "syslog", "endpoint": "tcp://10.0.0.1", "format": "json", "servicename": "a b"}));
+        let places: Vec<_> = warnings.iter().filter_map(|warning| warning.split(':').next()).collect();
+        let all = ["logger", "endpoint", "format", "servicename"].map(|key| format!("loggingSettings.{key}"));
+        assert_eq!((collector, places), (None, all.iter().map(String::as_str).collect()), "{warnings:?}");
     }
 
     #[test]
