@@ -11,6 +11,7 @@ use tests::agent::{Reported, Substatus};
 use tests::pkcs12::Pfx;
 use tests::pki::{Authority, KeyKind, Request};
 use tests::story::{Service, Story};
+use tests::vault::Secret;
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -168,6 +169,25 @@ fn a_renewal_without_any_of_the_old_names_is_installed_with_a_warning_that_stays
     put(&["www.fabrikam.com"]);
     service.poll().unwrap();
     assert!(!message(&service, "contoso.web").contains("holds no name"));
+}
+
+#[test]
+fn the_version_before_the_newest_is_not_said_to_have_lost_the_names_of_the_newest() {
+    let story = Story::begin().unwrap();
+    let put = |name: &str| {
+        let issued = story.authority.issue(&Request::new(name)).unwrap();
+        story.put_bundle("web", issued.pfx(&Pfx::KEY_VAULT).unwrap()).unwrap()
+    };
+    let (older, newest) = (put("www.contoso.com"), put("www.fabrikam.com"));
+    let service = started(&story, &["web"]);
+    service.poll().unwrap();
+    let disable = |secret: &mut Secret| {
+        secret.versions.iter_mut().filter(|found| found.id == newest).for_each(|found| found.enabled = false);
+    };
+    story.azure.secret("contoso", "web", disable).unwrap();
+    service.poll().unwrap();
+    let said = message(&service, "contoso.web");
+    assert!(said.contains(&older) && said.contains("is disabled") && !said.contains("holds no name"), "{said}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use common::logging;
 use common::settings::{ChainValidation, ObservedCertificate, Version};
 use jiff::SignedDuration;
 use log::warn;
+use openssl::x509::X509;
 use rustls::pki_types::UnixTime;
 
 use super::Pass;
@@ -39,7 +40,7 @@ impl Pass<'_> {
         let _subject = logging::about(&observed.url);
         let (placed, written) = match files {
             Found::Placed(placed) => (placed, false),
-            Found::Fetched(bundle) => (self.write(observed, &bundle)?, true),
+            Found::Fetched(bundle) => (self.write(observed, &bundle, self.store.leaf_in_use(observed))?, true),
         };
         warnings.extend(placed.warnings);
         let dates = dates::judge(&self.store, observed, &placed.installed, clock_skew)?;
@@ -65,7 +66,13 @@ impl Pass<'_> {
         }
     }
 
-    fn write(&self, observed: &ObservedCertificate, bundle: &SecretBundle) -> Result<Placed, Error> {
+    /// Installs a version. `before` is the leaf that it is to take the place of.
+    fn write(
+        &self,
+        observed: &ObservedCertificate,
+        bundle: &SecretBundle,
+        before: Option<X509>,
+    ) -> Result<Placed, Error> {
         let certificate = {
             let _turn = self.decoding.take();
             let content = bundle.content(&observed.url)?;
@@ -75,7 +82,7 @@ impl Pass<'_> {
         if let (ChainValidation::Require, Some(reason)) = (self.settings.chain_validation, &distrusted) {
             return Err(CertificateError::Distrusted(reason.clone()).into());
         }
-        let lost = self.store.leaf_in_use(observed).and_then(|before| lost_names(&before, &certificate));
+        let lost = before.and_then(|before| lost_names(&before, &certificate));
         let remarks = certificate.warnings().iter().cloned().chain(distrusted).chain(lost).collect();
         Ok(self.store.install(observed, bundle.version(), &certificate, remarks)?)
     }
@@ -88,7 +95,8 @@ impl Pass<'_> {
                 Some(_) => Ok(()),
                 None => {
                     let bundle = self.fetch(observed, &observed.url.pinned(version))?;
-                    self.write(observed, &bundle)?;
+                    // What is in use is newer, and its names are no loss of this one's.
+                    self.write(observed, &bundle, None)?;
                     Ok(())
                 }
             }
