@@ -8,10 +8,13 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 use tests::agent::{Reported, Substatus};
+use tests::fault::{Scope, Times};
+use tests::http::Server;
 use tests::pkcs12::Pfx;
 use tests::pki::{Authority, KeyKind, Request};
-use tests::story::{Service, Story};
+use tests::story::{Service, Story, wait_for};
 use tests::vault::Secret;
+use tests::wire::Wire;
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -93,6 +96,25 @@ fn a_root_that_leaves_the_machines_trust_is_said_at_the_next_poll_and_nothing_is
     story.world().trust(&root).unwrap();
     assert_eq!(refused(), [false; 2], "it is trusted again");
     assert_eq!(state(), before);
+}
+
+#[test]
+fn a_root_that_comes_while_its_certificate_is_installed_counts_at_the_next_poll() {
+    let story = Story::begin().unwrap();
+    let private = Authority::new("Private", 1).unwrap();
+    let issued = private.issue(&Request::new("web.contoso.com")).unwrap();
+    story.put_bundle("web", issued.pfx(&Pfx::KEY_VAULT).unwrap()).unwrap();
+    story.azure.fault(Scope::Vaults, Wire::Delay(Duration::from_secs(3)), Times::Next(1));
+    let service = story.run(&story.observing(&["web"])).unwrap();
+    let is_asked = || (!story.azure.requests_to(Server::Vault).is_empty()).then_some(());
+    wait_for(SOON, "request", is_asked).unwrap();
+    story.world().trust(&String::from_utf8(private.root().to_pem().unwrap()).unwrap()).unwrap();
+    service.wait_until(SOON, |reported| reported.substatus.iter().any(is_installed)).unwrap();
+    assert!(message(&service, "contoso.web").contains("refuse it"), "judged by what was trusted when the pass began");
+    for _ in 0..2 {
+        service.poll().unwrap();
+        assert!(!message(&service, "contoso.web").contains("refuse it"));
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 use rustls::client::Resumption;
+use rustls::crypto::ring::default_provider;
 
 use super::TransportError;
 use crate::system::Trust;
@@ -20,10 +21,17 @@ impl Roots {
     /// # Errors
     /// There are none: without a trust store no vault can be told from an impostor.
     pub(crate) fn load() -> Result<Self, TransportError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let trust = Trust::load(Arc::clone(&provider)).map_err(TransportError::Roots)?;
+        Self::of(Trust::load(Arc::new(default_provider())).map_err(TransportError::Roots)?)
+    }
+
+    /// The same roots, or those of now when they changed.
+    pub(crate) fn refreshed(self) -> Result<Self, TransportError> {
+        self.trust.renewed().map_err(TransportError::Roots)?.map_or(Ok(self), Self::of)
+    }
+
+    fn of(trust: Trust) -> Result<Self, TransportError> {
         let verifier = trust.verifier().map_err(TransportError::Roots)?;
-        let mut tls = ClientConfig::builder_with_provider(provider)
+        let mut tls = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| TransportError::Tls(error.to_string()))?
             // So rustls calls every verifier that it did not choose itself.
@@ -33,11 +41,6 @@ impl Roots {
         // An hour lies between two passes: no ticket lives that long.
         tls.resumption = Resumption::disabled();
         Ok(Self { trust: Arc::new(trust), tls: Arc::new(tls) })
-    }
-
-    /// The same roots, or those of now when they changed.
-    pub(crate) fn refreshed(self) -> Result<Self, TransportError> {
-        if self.trust.is_current() { Ok(self) } else { Self::load() }
     }
 
     /// The trust itself, to judge certificates by.

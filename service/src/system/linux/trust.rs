@@ -16,6 +16,7 @@ use rustls_native_certs::{CertificateResult, ErrorKind, load_certs_from_paths};
 /// The roots that this machine trusts, in memory.
 pub(crate) struct Trust {
     origin: Origin,
+    changed: SystemTime,
     anchors: Arc<RootCertStore>,
     provider: Arc<CryptoProvider>,
 }
@@ -48,17 +49,25 @@ impl Trust {
             let reason = found.errors.first().map_or_else(|| "it holds no certificate".to_owned(), ToString::to_string);
             return Err(format!("{}: {reason}", origin.path.display()));
         }
-        Ok(Self { origin, anchors: Arc::new(roots), provider })
+        Ok(Self { changed: origin.changed, origin, anchors: Arc::new(roots), provider })
     }
 
-    /// Whether the roots are still those of the system.
-    pub(crate) fn is_current(&self) -> bool {
-        Origin::now().is_ok_and(|now| now == self.origin)
+    /// The roots of now, when they are not those of the system any more.
+    ///
+    /// # Errors
+    /// There are none.
+    pub(crate) fn renewed(&self) -> Result<Option<Self>, String> {
+        if Origin::now().is_ok_and(|now| now == self.origin) {
+            return Ok(None);
+        }
+        // Until this moment certificates may have been judged by the roots that are gone.
+        let changed = SystemTime::now();
+        Ok(Some(Self { changed, ..Self::load(Arc::clone(&self.provider))? }))
     }
 
-    /// When what it trusts became what it is.
+    /// What was judged after this time was judged by these roots.
     pub(crate) fn changed(&self) -> SystemTime {
-        self.origin.changed
+        self.changed
     }
 
     /// Judges the servers that this machine connects to.

@@ -43,8 +43,11 @@ impl Trust {
     }
 
     /// It is always that of the system.
-    pub(crate) fn is_current(&self) -> bool {
-        true
+    ///
+    /// # Errors
+    /// None.
+    pub(crate) fn renewed(&self) -> Result<Option<Self>, String> {
+        Ok(None)
     }
 
     /// Judges the servers that this machine connects to.
