@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::Result;
-use common::settings::{Finding, LoadError, ObservedCertificate, Settings};
+use common::settings::{Finding, Identity, LoadError, ObservedCertificate, Settings};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -79,14 +79,13 @@ fn count(n: usize, what: &str) -> String {
 }
 
 fn understood(settings: &Settings) -> Value {
-    let certificates: Vec<Value> = settings.certificates.iter().map(certificate).collect();
+    let certificates: Vec<Value> =
+        settings.certificates.iter().map(|observed| certificate(observed, &settings.identity)).collect();
     let mut value = json!({
         "pollingIntervalInS": settings.polling_interval.as_secs(),
         "requireInitialSync": settings.require_initial_sync,
-        "identity": {
-            "endpoint": settings.identity.endpoint.to_string(),
-            "clientId": settings.identity.selector.configured(),
-        },
+        "chainValidation": settings.chain_validation.name(),
+        "identity": identity(&settings.identity),
         "certificates": certificates,
     });
     if settings.logging.telemetry_events {
@@ -98,11 +97,18 @@ fn understood(settings: &Settings) -> Value {
     value
 }
 
-fn certificate(observed: &ObservedCertificate) -> Value {
+/// What holds for a certificate, with `null` where nothing follows its renewal, and its identity where it is not the `usual` one.
+fn certificate(observed: &ObservedCertificate, usual: &Identity) -> Value {
     let mut value = observed.target.to_json();
     value["url"] = Value::String(observed.url.to_string());
-    if let Some(after_renewal) = &observed.after_renewal {
-        value["afterRenewal"] = after_renewal.to_json();
+    value["afterRenewal"] =
+        observed.after_renewal.as_ref().map_or(Value::Null, |after_renewal| after_renewal.to_json());
+    if *observed.identity != *usual {
+        value["identity"] = identity(&observed.identity);
     }
     value
+}
+
+fn identity(identity: &Identity) -> Value {
+    json!({"endpoint": identity.endpoint.to_string(), "clientId": identity.selector.configured()})
 }

@@ -34,12 +34,15 @@ fn wrapped(public: &Value) -> Value {
 
 #[test]
 fn check_prints_what_it_understood_as_json() {
+    let other = "11112222-aaaa-3333-bbbb-4444cccc5555";
     let settings = json!({
         "secretsManagementSettings": {
-            "pollingIntervalInS": "7200", "requireInitialSync": true, "linkOnRenewal": false,
+            "pollingIntervalInS": "7200", "requireInitialSync": true, "linkOnRenewal": false, "chainValidation": "Require",
             "observedCertificates": [
                 {"url": "https://Contoso.vault.azure.net:443/secrets/web/", "certificateStoreLocation": "/srv/certs",
-                 "customSymbolicLinkName": "web.pem", "acls": [{"user": "app1", "group": "apps"}, {"user": "app2"}]},
+                 "customSymbolicLinkName": "web.pem", "acls": [{"user": "app1", "group": "apps"}, {"user": "app2"}],
+                 "certificateFiles": "Split", "keepVersions": "3", "afterRenewal": {"reload": ["nginx.service"]},
+                 "authenticationOverride": {"msiClientId": other}},
                 "https://contoso.vault.azure.net/secrets/api/ca256f81a079427485e0e5d11c666b7f"]},
         "authenticationSettings": {"msiEndpoint": "http://169.254.169.254/metadata/identity", "msiClientId": GUID},
         "loggingSettings": {"telemetryEvents": "true", "logger": "fluentd", "endpoint": "TCP://localhost"},
@@ -50,14 +53,18 @@ fn check_prints_what_it_understood_as_json() {
     assert_eq!(
         result,
         json!({"valid": true, "errors": [], "warnings": [], "settings": {
-            "pollingIntervalInS": 7200, "requireInitialSync": true, "telemetryEvents": true,
+            "pollingIntervalInS": 7200, "requireInitialSync": true, "chainValidation": "require", "telemetryEvents": true,
             "collector": "tcp://localhost:24224",
             "identity": {"endpoint": "http://169.254.169.254/metadata/identity/oauth2/token", "clientId": GUID},
             "certificates": [
                 {"url": "https://contoso.vault.azure.net/secrets/web", "store": "/srv/certs", "link": "web.pem",
-                 "acls": [{"user": "app1"}, {"group": "apps"}, {"user": "app2"}]},
+                 "acls": [{"user": "app1"}, {"group": "apps"}, {"user": "app2"}],
+                 "certificateFiles": "split", "keepVersions": 3,
+                 "afterRenewal": {"actions": ["reload nginx.service"], "splayInS": null, "onFirstInstall": false},
+                 "identity": {"endpoint": "http://169.254.169.254/metadata/identity/oauth2/token", "clientId": other}},
                 {"url": "https://contoso.vault.azure.net/secrets/api/ca256f81a079427485e0e5d11c666b7f",
-                 "store": "/var/lib/waagent/Microsoft.Azure.KeyVault.Store", "link": null, "acls": []}]}})
+                 "store": "/var/lib/waagent/Microsoft.Azure.KeyVault.Store", "link": null, "acls": [],
+                 "certificateFiles": null, "keepVersions": null, "afterRenewal": null}]}})
     );
 }
 
@@ -65,7 +72,7 @@ fn check_prints_what_it_understood_as_json() {
 fn check_prints_telemetry_events_only_where_they_are_sent() {
     let (_, result) = check(with(json!({})).to_string().as_bytes());
     let members: Vec<&String> = result["settings"].as_object().unwrap().keys().collect();
-    assert_eq!(members, ["certificates", "identity", "pollingIntervalInS", "requireInitialSync"]);
+    assert_eq!(members, ["certificates", "chainValidation", "identity", "pollingIntervalInS", "requireInitialSync"]);
 }
 
 #[test]

@@ -15,6 +15,14 @@ pub enum ChainValidation {
 }
 
 impl ChainValidation {
+    /// As the settings write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Warn => "warn",
+            Self::Require => "require",
+        }
+    }
+
     pub(super) fn parse(root: &Root<'_>, findings: &mut Findings) -> Self {
         let node = root.get(Section::SecretsManagement, "chainValidation", findings);
         node.and_then(|node| node.parsed(findings, validation)).unwrap_or_default()

@@ -112,8 +112,8 @@ impl Target {
         layout::names(link, self.layout.unwrap_or(Layout::Combined))
     }
 
-    /// `store`, `link` and `acls`, and `owner`, `group`, `mode`, `certificateFiles` and `keepVersions` when they are
-    /// given, as `check --json` shows them.
+    /// Its values as `check --json` shows them; `owner`, `group` and `mode` when they are given. `null` is a name that follows
+    /// the certificate's, files that follow what is on the disk, and all versions.
     pub fn to_json(&self) -> Value {
         let acls: Vec<Value> = self
             .acls
@@ -127,17 +127,13 @@ impl Target {
             "store": &*self.folder,
             "link": self.link.as_ref().map(LinkName::as_str),
             "acls": acls,
+            "certificateFiles": self.layout.map(Layout::name),
+            "keepVersions": self.keep_versions,
         });
         if let Some(Ownership { owner, group, mode }) = self.ownership.as_deref() {
             shown["owner"] = json!(owner);
             shown["group"] = json!(group);
             shown["mode"] = json!(format!("{:04o}", mode.bits()));
-        }
-        if let Some(layout) = self.layout {
-            shown["certificateFiles"] = json!(layout.name());
-        }
-        if let Some(versions) = self.keep_versions {
-            shown["keepVersions"] = json!(versions);
         }
         shown
     }

@@ -164,18 +164,20 @@ impl Target {
         self.keep_versions.is_none_or(|versions| versions.get() > 1)
     }
 
-    /// Its values, as `check --json` shows them.
+    /// Its values, as `check --json` shows them; `null` keeps all versions.
     pub fn to_json(&self) -> Value {
-        let mut shown = json!({
+        json!({
             "store": format!(r"Cert:\{}\{}", self.location, self.store),
             "keyExportable": self.key_exportable,
             "keyStorage": match self.key_storage { KeyStorage::Capi => "capi", KeyStorage::Cng => "cng" },
             "accounts": self.accounts,
-        });
-        if let Some(versions) = self.keep_versions {
-            shown["keepVersions"] = json!(versions);
-        }
-        shown
+            "linkOnRenewal": match self.link_on_renewal {
+                LinkOnRenewal::No => json!(false),
+                LinkOnRenewal::SameCertificate => json!("sameCertificate"),
+                LinkOnRenewal::Yes => json!(true),
+            },
+            "keepVersions": self.keep_versions,
+        })
     }
 
     /// The same target, sharing what it has in common with `other`.

@@ -26,7 +26,8 @@ fn shows_owner_group_and_mode_only_where_one_of_them_is_given() {
         settings.certificates[0].target.to_json()
     };
     let plain = shown("");
-    assert_eq!(plain.as_object().unwrap().keys().collect::<Vec<_>>(), ["acls", "link", "store"]);
+    let members: Vec<_> = plain.as_object().unwrap().keys().collect();
+    assert_eq!(members, ["acls", "certificateFiles", "keepVersions", "link", "store"]);
     let owned = shown(r#", "group": "postgres""#);
     assert_eq!((&owned["owner"], &owned["group"], &owned["mode"]), (&().into(), &"postgres".into(), &"0640".into()));
 }
