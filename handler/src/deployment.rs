@@ -1,7 +1,7 @@
 //! What this handler was deployed with: its folder, and what the guest agent says about it. Read only, but for the status
 //! file that answers the agent.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use common::environment::{Environment, EnvironmentError};
@@ -9,6 +9,7 @@ use common::sequence::{Sequence, SequenceError};
 use common::status::StatusFile;
 
 use crate::program;
+use crate::system::{CONFIG, STATUS};
 
 /// One version of the handler, where it was unpacked.
 #[derive(Debug)]
@@ -47,10 +48,8 @@ impl Deployment {
     pub(crate) fn of_this_program() -> Result<Self> {
         let handler = std::env::current_exe().context("cannot tell which program this is")?;
         let base = handler.parent().ok_or_else(|| anyhow!("{} lies in no folder", handler.display()))?;
-        let agent = Environment::load(base).map(|environment| {
-            let number = std::env::var_os("ConfigSequenceNumber").map(|value| value.to_string_lossy().into_owned());
-            Agent { sequence: Sequence::current(number.as_deref(), &environment.config_folder), environment }
-        });
+        let agent = Environment::load(base)
+            .map(|environment| Agent { sequence: sequence(&environment.config_folder), environment });
         // The agent of Linux tells it; that of Windows names the folder after it.
         let told = std::env::var("AZURE_GUEST_AGENT_EXTENSION_VERSION").ok();
         let named = base.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -76,10 +75,36 @@ impl Deployment {
 
     /// Answers the agent, where it is known how. A status that cannot be written is logged: it never stops anything.
     pub(crate) fn report(&self, status: &StatusFile) {
-        match self.goal().or_else(|error| self.environment().and_then(Goal::newest).ok_or(error)) {
-            Ok(goal) => goal.report(status),
+        match self.status_file() {
+            Ok(file) => save(status, &file),
             Err(error) => log::warn!("no status was written: {error:#}"),
         }
+    }
+
+    fn status_file(&self) -> Result<PathBuf> {
+        let newest = |error| self.environment().and_then(Goal::newest).ok_or(error);
+        let said = self.goal().or_else(newest).map(|goal| goal.status_file());
+        said.or_else(|error| self.usual_file().ok_or(error))
+    }
+
+    /// The status file where agents have it in the handler's folder: what is left when the agent's own word is missing.
+    fn usual_file(&self) -> Option<PathBuf> {
+        let (config, folder) = (self.base.join(CONFIG), self.base.join(STATUS));
+        let sequence = sequence(&config).or_else(|_| Sequence::current(None, &config)).ok()?;
+        (self.agent.is_err() && folder.is_dir()).then(|| sequence.status_file(&folder))
+    }
+}
+
+/// Which settings the agent wants to be applied.
+fn sequence(config_folder: &Path) -> Result<Sequence, SequenceError> {
+    let number = std::env::var_os("ConfigSequenceNumber").map(|value| value.to_string_lossy().into_owned());
+    Sequence::current(number.as_deref(), config_folder)
+}
+
+/// A status that cannot be written is logged: it never stops anything.
+fn save(status: &StatusFile, file: &Path) {
+    if let Err(error) = status.save(file) {
+        log::error!("{error}");
     }
 }
 
@@ -102,8 +127,6 @@ impl<'a> Goal<'a> {
 
     /// Answers the agent. A status that cannot be written is logged: it never stops anything.
     pub(crate) fn report(&self, status: &StatusFile) {
-        if let Err(error) = status.save(&self.status_file()) {
-            log::error!("{error}");
-        }
+        save(status, &self.status_file());
     }
 }

@@ -246,14 +246,26 @@ fn a_number_that_is_none_is_said() {
 }
 
 #[test]
-fn a_missing_environment_is_said_on_standard_error() {
+fn a_missing_environment_is_said_in_the_folder_where_agents_look_and_on_standard_error() {
     on_a_fresh_machine(|machine| {
         let handler = machine.unpack("1.0.0");
-        handler.write_settings(0, &good(60));
-        fs::remove_file(handler.base.join("HandlerEnvironment.json")).unwrap();
-        let ended = handler.run("enable", "0");
-        assert_eq!(ended.code, 1);
-        assert!(ended.said.contains("HandlerEnvironment.json"), "{}", ended.said);
+        handler.write_settings(3, &good(60));
+        let environment = handler.base.join("HandlerEnvironment.json");
+        fs::remove_file(&environment).unwrap();
+        let fails = |number: &str| {
+            let ended = handler.run("enable", number);
+            assert_eq!(ended.code, 1);
+            assert!(ended.said.contains("HandlerEnvironment.json"), "{}", ended.said);
+        };
+        fails("7");
+        assert_eq!(handler.status(7).0, "error");
+        assert!(handler.status(7).1.contains("HandlerEnvironment.json"), "{}", handler.status(7).1);
+        fs::write(&environment, "[]").unwrap();
+        fails("four");
+        assert_eq!(handler.status(3).0, "error", "that of the newest settings");
+        fs::remove_dir_all(handler.base.join("status")).unwrap();
+        fails("7");
+        assert!(!handler.base.join("status").exists());
     });
 }
 

@@ -20,6 +20,10 @@ pub(crate) const TYPE: &str = "KeyVaultForLinux";
 pub(crate) const VERSIONS: &str = "/opt/akvvm";
 /// The folder that is the extension's alone, and goes with it: here that of the programs.
 pub(crate) const HOME: &str = VERSIONS;
+/// Where the agent puts settings, in the handler's folder.
+pub(crate) const CONFIG: &str = "config";
+/// Where it reads the status, in the handler's folder.
+pub(crate) const STATUS: &str = "status";
 /// What the programs need of a machine.
 pub(crate) const NEEDS: &str = "glibc 2.34 or later on x86-64";
 

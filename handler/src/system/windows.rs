@@ -11,6 +11,10 @@ pub(crate) const TYPE: &str = "KeyVaultForWindows";
 pub(crate) const VERSIONS: &str = r"C:\Program Files\akvvm\versions";
 /// The folder that is the extension's alone, and goes with it: programs and state are in it.
 pub(crate) const HOME: &str = r"C:\Program Files\akvvm";
+/// Where the agent puts settings, in the handler's folder.
+pub(crate) const CONFIG: &str = "RuntimeSettings";
+/// Where it reads the status, in the handler's folder.
+pub(crate) const STATUS: &str = "Status";
 /// What the programs need of a machine.
 pub(crate) const NEEDS: &str = "Windows Server 2019 or later on x86-64";
 
