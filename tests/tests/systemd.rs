@@ -294,7 +294,7 @@ fn what_follows_from_a_renewal_is_made_up_for_after_a_reboot_in_the_middle_of_it
 fn a_deployment_goes_on_after_a_reboot_in_the_middle_of_it() {
     let mut machine = Machine::begin();
     let azure = &machine.extension.story.azure;
-    azure.fault(Scope::Vaults, Wire::Hang, Times::Always);
+    azure.fault(Scope::Vaults, Wire::Close, Times::Always);
     well(&machine.extension.deploy(0, &settings(&[STORE])).unwrap());
     machine.extension.agent.wait_for("transitioning", PATIENCE).unwrap();
     let machine = machine.reboot();
