@@ -55,7 +55,7 @@ impl Trust {
     /// The roots of now, when they are not those of the system any more.
     ///
     /// # Errors
-    /// There are none.
+    /// As for [`Trust::load`].
     pub(crate) fn renewed(&self) -> Result<Option<Self>, String> {
         if Origin::now().is_ok_and(|now| now == self.origin) {
             return Ok(None);

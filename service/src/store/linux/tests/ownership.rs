@@ -16,6 +16,15 @@ fn who(path: &Path) -> (u32, u32, u32) {
 
 const POSTGRES: &str = r#", "owner": "61001", "group": "61003", "mode": "0640""#;
 
+/// A certificate that is installed for PostgreSQL, and its file.
+fn of_postgres() -> (World, ObservedCertificate, PathBuf) {
+    let world = World::new();
+    let observed = owned(&world, POSTGRES);
+    install(&observed, NEW);
+    let path = file(&world, NEW);
+    (world, observed, path)
+}
+
 #[test]
 fn a_file_belongs_to_whom_the_settings_name_and_an_unchanged_pass_writes_nothing() {
     if !is_root() {
@@ -44,10 +53,7 @@ fn only_what_is_wrong_is_changed_and_told() {
     if !is_root() {
         return;
     }
-    let world = World::new();
-    let observed = owned(&world, POSTGRES);
-    install(&observed, NEW);
-    let path = file(&world, NEW);
+    let (world, observed, path) = of_postgres();
     let look = || {
         let store = Store::open(std::slice::from_ref(&observed));
         let (place, _) = store.place(&observed).unwrap();
@@ -102,10 +108,7 @@ fn a_pass_puts_right_what_somebody_changed() {
     if !is_root() {
         return;
     }
-    let world = World::new();
-    let observed = owned(&world, POSTGRES);
-    install(&observed, NEW);
-    let path = file(&world, NEW);
+    let (_world, observed, path) = of_postgres();
     for mode in [0o600, 0o666, 0o000, 0o440] {
         fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
         find(&observed, NEW).unwrap().unwrap();
