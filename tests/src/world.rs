@@ -204,7 +204,7 @@ impl World {
     }
 
     /// Mounts a private, writable view over a folder; what is mounted below it is hidden.
-    fn overlay(&self, folder: &str) -> Result<()> {
+    pub fn overlay(&self, folder: &str) -> Result<()> {
         let layer = |kind: &str| {
             let path = self.folder.path().join(format!("{}-{kind}", folder.replace('/', "")));
             fs::create_dir(&path).map(|()| path)

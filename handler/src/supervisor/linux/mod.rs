@@ -3,6 +3,7 @@
 mod arguments;
 mod detached;
 mod environment_file;
+mod hidden;
 mod process;
 mod systemd;
 mod unit;

@@ -14,7 +14,7 @@ use common::files::{self, read_trusted};
 use common::instance::Holder;
 use common::text::bounded;
 
-use super::{ENVIRONMENT_FILE, Launch, Started, running, unit};
+use super::{ENVIRONMENT_FILE, Launch, Started, environment_file, running, unit};
 use crate::command::output_within;
 use crate::system;
 
@@ -49,7 +49,7 @@ pub(super) fn is_here() -> bool {
 pub(super) fn is_current(launch: &Launch, holder: &Holder) -> bool {
     let is = |file: &str, text: String| fs::read_to_string(file).is_ok_and(|found| found == text);
     is(FILE, unit::service(launch, environment()))
-        && is(STORES, unit::stores(launch))
+        && is(STORES, unit::stores(launch, &trust()))
         && (!launch.has_actions || is(WATCHER_FILE, unit::watcher(launch)) && is(ACTOR_FILE, unit::actor(launch)))
         && property("MainPID").is_ok_and(|process| process == holder.pid.to_string())
 }
@@ -159,10 +159,18 @@ fn environment() -> Option<&'static str> {
     }
 }
 
+/// The files and folders of trusted roots that it names.
+fn trust() -> Vec<PathBuf> {
+    let text = read_trusted(Path::new(ENVIRONMENT_FILE)).ok().flatten().unwrap_or_default();
+    let variables = environment_file::parse(&text).into_iter();
+    let named = variables.filter(|(name, _)| ["SSL_CERT_FILE", "SSL_CERT_DIR"].contains(&name.as_str()));
+    named.map(|(_, path)| path.into()).collect()
+}
+
 /// Writes the drop-in.
 fn confine(launch: &Launch) -> Result<()> {
     fs::create_dir_all(DROP_INS).context(DROP_INS)?;
-    write(STORES, &unit::stores(launch))
+    write(STORES, &unit::stores(launch, &trust()))
 }
 
 /// Writes a file that others may read, as systemd wants it.

@@ -1,12 +1,12 @@
 //! The text of the service's unit (systemd.service(5), systemd.exec(5)) and of its drop-in. Writes nothing.
 //!
-//! A key that an older systemd does not know is a line in the journal and nothing else: `PrivateIPC=` needs 248,
-//! `RestartSteps=` 254, and `WantsMountsFor=` 256.
+//! A key that an older systemd does not know is a line in the journal and nothing else: `PrivateIPC=` and
+//! `NoExecPaths=` need 248, `RestartSteps=` 254, and `WantsMountsFor=` 256.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::Launch;
+use super::{Launch, hidden};
 
 /// What the unit begins with, and by which it is known again.
 const MARK: &str = "# Written by akvvm_handler at each enable. Own changes: systemctl edit akvvm_service\n";
@@ -28,9 +28,26 @@ const RUN: [&str; 13] = [
     "/run/sssd",
 ];
 
+/// Where code may come from, beside the service's program: the C library and what answers for names in the process, as the
+/// distributions and the makers of directories lay them out. Shells lie elsewhere.
+const LIBRARIES: [&str; 12] = [
+    "/lib64",
+    "/usr/lib64",
+    "/lib/x86_64-linux-gnu",
+    "/usr/lib/x86_64-linux-gnu",
+    "/lib/aarch64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/lib/ld-linux-aarch64.so.1",
+    "/usr/local/lib",
+    "/usr/local/lib64",
+    "/opt/quest/lib64",
+    "/opt/pbis/lib64",
+    "/usr/share/centrifydc/lib64",
+];
+
 /// What does not depend on the launch. Not here on purpose: `PrivateTmp=`, `PrivateUsers=` and `ProtectHome=yes` would hide
-/// stores and accounts. It sends no signal, not even to itself: it could end whatever is root's. One processor, 64 tasks and
-/// 256 MiB are several times what a thousand certificates take.
+/// stores and accounts. It sends no signal, not even to itself: it could end whatever is root's; nobody connects to it. One
+/// processor, 64 tasks and 256 MiB are several times what a thousand certificates take.
 const SANDBOX: &str = "\
 ProtectSystem=yes
 ProtectHome=read-only
@@ -59,6 +76,7 @@ SystemCallArchitectures=native
 SystemCallFilter=@system-service
 SystemCallFilter=~@privileged @resources @aio @keyring
 SystemCallFilter=~kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_send_signal
+SystemCallFilter=~listen accept accept4
 SystemCallFilter=@chown
 SystemCallErrorNumber=EPERM
 KeyringMode=private
@@ -103,6 +121,8 @@ pub(super) fn service(launch: &Launch, environment: Option<&str>) -> String {
     let ended = launch.ended().map(|words| format!("ExecStopPost=+{}\n", command(words))).unwrap_or_default();
     let environment = environment.map(|file| format!("EnvironmentFile=-{file}\n")).unwrap_or_default();
     let reached = RUN.map(|path| format!("-{path}")).join(" ");
+    let program = path(&launch.program);
+    let libraries = LIBRARIES.map(|path| format!("-{path}")).join(" ");
     // A store that settings name may have to be created, and an end be reported, where the sandbox itself is the trouble:
     // both are done outside of it.
     format!(
@@ -129,6 +149,8 @@ RestartMaxDelaySec=300
 RestartPreventExitStatus=4
 OOMPolicy=stop
 BindReadOnlyPaths={reached}
+NoExecPaths=/
+ExecPaths={program} {libraries}
 {SANDBOX}
 [Install]
 WantedBy=multi-user.target
@@ -174,9 +196,11 @@ LimitCORE=0
     )
 }
 
-/// The drop-in: nothing may be written but what these settings need. A path that is missing does not keep the service from
-/// starting. Mounts are wanted, not required: a share that is away must not stop the certificates that lie elsewhere.
-pub(super) fn stores(launch: &Launch) -> String {
+/// The drop-in: nothing may be written but what these settings need, and secrets of others are hidden, unless `trust`, the
+/// files and folders of trusted roots that an administrator names, lie among them. A path that is missing does not keep the
+/// service from starting. Mounts are wanted, not required: a share that is away must not stop the certificates that lie
+/// elsewhere.
+pub(super) fn stores(launch: &Launch, trust: &[PathBuf]) -> String {
     let stores: Vec<String> = launch.stores.iter().map(|store| path(&**store)).collect();
     let folders = &launch.folders;
     // Events are renamed from the log folder into one below it: two entries would be two mounts, and no rename.
@@ -184,10 +208,12 @@ pub(super) fn stores(launch: &Launch) -> String {
         launch.events.as_ref().filter(|events| folders.log.as_ref().is_none_or(|log| !events.starts_with(log)));
     let own = [Some(&folders.state), folders.status.as_ref(), folders.log.as_ref(), events];
     let own = own.into_iter().flatten().map(PathBuf::as_path);
-    let writable: Vec<String> = own
-        .chain(launch.stores.iter().map(AsRef::as_ref))
-        .map(|folder| path(format!("-{}", folder.display())))
-        .collect();
+    let written: Vec<&Path> = own.chain(launch.stores.iter().map(AsRef::as_ref)).collect();
+    let writable: Vec<String> = written.iter().map(|folder| path(format!("-{}", folder.display()))).collect();
+    let writable = writable.join(" ");
+    let read = [&launch.program, &launch.settings, &launch.handler].into_iter().chain(trust).chain(&launch.collector);
+    let needed: Vec<&Path> = written.into_iter().chain(read.map(PathBuf::as_path)).collect();
+    let hidden: Vec<String> = hidden::from(&needed).into_iter().map(|path| format!("-{path}")).collect();
     let collector = launch.collector.as_deref().and_then(reached).map(|folder| path(format!("-{}", folder.display())));
     let collector = collector.map(|folder| format!("BindReadOnlyPaths={folder}\n")).unwrap_or_default();
     format!(
@@ -197,10 +223,12 @@ WantsMountsFor={}
 
 [Service]
 ProtectSystem=strict
-ReadWritePaths={}
+ReadWritePaths={writable}
+NoExecPaths={writable}
+InaccessiblePaths={}
 {collector}",
         stores.join(" "),
-        writable.join(" ")
+        hidden.join(" ")
     )
 }
 

@@ -1,6 +1,6 @@
 """What a program can do that runs in place of the service: told as JSON, the system's word for each attempt.
 
-    escape.py PLACES RESULTS    PLACES is JSON: name to path of what is written to; RESULTS a file
+    escape.py PLACES RESULTS    PLACES is JSON: what is written, read and connected to; RESULTS a file
 """
 
 import ctypes
@@ -40,11 +40,44 @@ def write(path):
 
 
 def read(path):
+    """Something of it: where a path is hidden there is nothing."""
     if os.path.isdir(path):
-        os.listdir(path)
+        content = os.listdir(path)
     else:
         with open(path, "rb") as file:
-            file.read(1)
+            content = file.read(1)
+    if not content:
+        raise OSError(errno.ENODATA, "nothing there")
+
+
+def start(*command):
+    """A program, which ends well."""
+    process = os.posix_spawn(command[0], command, {})
+    if os.waitpid(process, 0)[1]:
+        raise OSError(errno.ENOEXEC, "it did not run")
+
+
+def start_own(folder):
+    """A program that the attacker brings."""
+    path = os.path.join(folder, "program")
+    with open(path, "wb") as file:
+        file.write(b"#!/bin/true\n")
+    os.chmod(path, 0o700)
+    start(path)
+
+
+def map_code(folder):
+    """Code that the attacker brings."""
+    with open(os.path.join(folder, "code"), "w+b") as file:
+        file.write(bytes(4096))
+        file.flush()
+        mmap.mmap(file.fileno(), 4096, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC)
+
+
+def listen(family, address):
+    with socket.socket(family) as listener:
+        listener.bind(address)
+        listener.listen()
 
 
 def by_handle(folder, victim):
@@ -77,14 +110,16 @@ def read_memory():
 
 
 def attempts(places):
-    store = places["the store"]
-    for name, path in places.items():
+    store = places["written"]["the store"]
+    for name, path in places["written"].items():
         yield f"write to {name}", lambda path=path: write(path)
+    for name, path in places["read"].items():
+        yield f"read {name}", lambda path=path: read(path)
     for path in ["/etc", "/etc/systemd/system", "/etc/cron.d", "/usr/bin", "/boot", "/root", "/home", "/opt", "/srv", "/var",
                  "/var/lib", "/var/spool", "/run", "/tmp", "/var/tmp", "/sys/fs/cgroup", "/proc/sys/kernel/core_pattern",
                  "/proc/sysrq-trigger", "/opt/akvvm"]:
         yield f"write to {path}", lambda path=path: write(path)
-    for path in ["/etc/shadow", "/proc/1/environ", "/proc/1/root/etc", "/proc/kcore", "/proc/kallsyms", "/dev/kmsg", "/dev/mem"]:
+    for path in ["/proc/1/environ", "/proc/1/root/etc", "/proc/kcore", "/proc/kallsyms", "/dev/kmsg", "/dev/mem"]:
         yield f"read {path}", lambda path=path: read(path)
     for path in ["/run/systemd/private", "/run/dbus/system_bus_socket", "/run/docker.sock", "/run/containerd/containerd.sock"]:
         yield f"connect to {path}", lambda path=path: connect(path)
@@ -92,7 +127,11 @@ def attempts(places):
     yield "make a set-user-id program", lambda: make_mode(store, 0o4755)
     yield "make a device", lambda: os.mknod(os.path.join(store, "device"), 0o20600, os.makedev(1, 1))
     yield "link a file from elsewhere into the store", lambda: os.link("/srv/victim", os.path.join(store, "linked"))
-    yield "start a program", lambda: os.posix_spawn("/bin/true", ["true"], {})
+    yield "start a program", lambda: start("/bin/true")
+    yield "start a shell", lambda: start("/bin/sh", "-c", "true")
+    yield "start a program by the loader of programs", lambda: start(places["loader"], "/bin/true")
+    yield "start a program from the store", lambda: start_own(store)
+    yield "run code from the store", lambda: map_code(store)
     yield "become another user", lambda: os.setuid(1)
     yield "mount", lambda: check(libc.mount(b"tmpfs", store.encode(), b"tmpfs", 0, None))
     yield "remount writable", lambda: check(libc.mount(None, b"/", None, 32 | 4096, None))
@@ -109,6 +148,8 @@ def attempts(places):
     yield "a raw socket", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)
     yield "a packet socket", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     yield "a socket to the hypervisor", lambda: socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+    yield "listen on a port", lambda: listen(socket.AF_INET, ("127.0.0.1", 0))
+    yield "listen on a socket without a name in the file system", lambda: listen(socket.AF_UNIX, "\0escape")
     yield "listen on a port below 1024", lambda: socket.socket().bind(("127.0.0.1", 81))
     yield "more priority", lambda: os.nice(-5)
     yield "trace another process", lambda: syscall("ptrace", 16, 1, 0, 0)
@@ -119,6 +160,7 @@ def attempts(places):
     yield "call reboot", lambda: syscall("reboot", 0, 0, 0, 0)
     yield "connect to the metadata service", lambda: socket.create_connection(("169.254.169.254", 80), 5)
     yield "connect to the vault", lambda: socket.create_connection(("contoso.vault.azure.net", 443), 5)
+    yield "connect to another address", lambda: socket.create_connection(tuple(places["another address"]), 5)
 
 
 def outcome(attempt):

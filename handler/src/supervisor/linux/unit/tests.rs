@@ -38,11 +38,24 @@ fn odd_characters_in_an_argument_stand_for_themselves() {
 
 #[test]
 fn the_service_may_write_what_its_settings_need_and_nothing_else() {
-    let text = stores(&launch());
+    let text = stores(&launch(), &[]);
     let paths = r#""-/var/lib/akvvm" "-/var/lib/waagent/A b%%$\"x\\y-1.0.0/status" "-/var/log/azure/A" "-/srv/a b" "-/srv/100%%" "-/srv/$HOME" "-/srv/größe""#;
     assert_eq!(line(&text, "ReadWritePaths"), paths);
     assert_eq!(line(&text, "ProtectSystem"), "strict");
     assert_eq!(line(&text, "WantsMountsFor"), r#""/srv/a b" "/srv/100%%" "/srv/$HOME" "/srv/größe""#);
+}
+
+#[test]
+fn secrets_of_others_are_hidden_unless_something_that_is_needed_lies_there() {
+    let hidden = |launch: &Launch, trust: &[PathBuf]| line(&stores(launch, trust), "InaccessiblePaths").to_owned();
+    let all = hidden(&launch(), &[]);
+    assert!(
+        ["-/etc/shadow", "-/root", "-/home", "-/tmp"].iter().all(|path| all.split(' ').any(|one| one == *path)),
+        "{all}"
+    );
+    assert_eq!(hidden(&launch(), &["/home/ca.pem".into()]), all.replace("-/home ", ""));
+    let launch = Launch { collector: Some("/tmp/fluent.socket".into()), ..launch() };
+    assert_eq!(hidden(&launch, &[]), all.replace("-/tmp ", ""));
 }
 
 #[test]
@@ -58,7 +71,7 @@ fn a_collector_below_run_is_reached_but_no_folder_of_the_systems_own_sockets() {
         assert_eq!(reached(Path::new(socket)).as_deref(), folder.map(Path::new), "{socket}");
     }
     let launch = Launch { collector: Some("/run/mdsd/default_fluent.socket".into()), ..launch() };
-    assert_eq!(line(&stores(&launch), "BindReadOnlyPaths"), r#""-/run/mdsd""#);
+    assert_eq!(line(&stores(&launch, &[]), "BindReadOnlyPaths"), r#""-/run/mdsd""#);
 }
 
 #[test]
