@@ -19,6 +19,7 @@ mod fluentd;
 mod http;
 #[path = "../../service/src/identity/mod.rs"]
 mod identity;
+pub mod json;
 #[path = "../../service/src/memory.rs"]
 mod memory;
 #[path = "../../service/src/queue.rs"]

@@ -40,7 +40,8 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    pub(crate) fn response(&self) -> Response {
+    /// The complete response, but for the headers that every response has.
+    pub fn response(&self) -> Response {
         let error = |status: u16, code: &str, description: &str| {
             let body = json!({"error": code, "error_description": description});
             Response::json(status, &body)

@@ -43,20 +43,20 @@ pub enum Refusal {
 }
 
 /// What the messages of an error mention.
-pub(crate) struct Scene<'a> {
+pub struct Scene<'a> {
     /// The vault's host.
-    pub(crate) host: &'a str,
+    pub host: &'a str,
     /// The secret's name, with `/version` when one was asked for.
-    pub(crate) secret: &'a str,
+    pub secret: &'a str,
     /// `appid=…;oid=…;iss=…` of the caller.
-    pub(crate) caller: &'a str,
+    pub caller: &'a str,
     /// The data action that was tried: `getSecret` or `readMetadata`.
-    pub(crate) action: &'a str,
+    pub action: &'a str,
 }
 
 impl Refusal {
     /// The complete response, but for the headers that every response has.
-    pub(crate) fn response(&self, scene: &Scene<'_>) -> Response {
+    pub fn response(&self, scene: &Scene<'_>) -> Response {
         let response = Response::json(self.status(), &self.body(scene));
         match self {
             Self::TokenMissing | Self::InvalidAudience(_) | Self::InvalidIssuer | Self::InvalidToken => {

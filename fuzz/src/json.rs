@@ -1,0 +1,96 @@
+//! Changes to a JSON document that leave it one: bytes that are changed at random seldom do, and what lies behind the parser is
+//! tried by them slowly.
+
+use std::sync::LazyLock;
+
+use fastrand::Rng;
+use serde_json::{Map, Value, json};
+
+/// The names and the values that settings know.
+static WORDS: LazyLock<(Vec<String>, Vec<Value>)> = LazyLock::new(|| {
+    let schema = serde_json::from_str(include_str!("../../docs/settings.schema.json")).expect("JSON");
+    let mut words = (Vec::new(), vec![json!(null), json!(true), json!(0), json!(-1), json!(1e300), json!(""), json!([]), json!({})]);
+    collect(&schema, &mut words.0, &mut words.1);
+    words
+});
+
+fn collect(value: &Value, names: &mut Vec<String>, values: &mut Vec<Value>) {
+    match value {
+        Value::Object(members) => {
+            names.extend(members.keys().cloned());
+            members.values().for_each(|value| collect(value, names, values));
+        }
+        Value::Array(items) => items.iter().for_each(|value| collect(value, names, values)),
+        scalar => values.push(scalar.clone()),
+    }
+}
+
+/// Changes the document in the first `size` bytes of `data`, which has room for more; answers its new size. `None`: it is no
+/// document, or it would be too large. `change_text` changes some bytes and answers how many they are.
+pub fn mutate(data: &mut [u8], size: usize, seed: u32, change_text: fn(&mut [u8], usize, usize) -> usize) -> Option<usize> {
+    let mut random = Rng::with_seed(seed.into());
+    let mut document: Value = serde_json::from_slice(&data[..size]).ok()?;
+    for _ in 0..random.usize(1..4) {
+        let values = count(&document);
+        let other = nth(&mut document.clone(), &mut random.usize(0..values))?.clone();
+        let place = nth(&mut document, &mut random.usize(0..values))?;
+        change(place, other, &mut random, change_text);
+    }
+    let text = serde_json::to_vec(&document).ok()?;
+    data.get_mut(..text.len())?.copy_from_slice(&text);
+    Some(text.len())
+}
+
+fn change(place: &mut Value, other: Value, random: &mut Rng, change_text: fn(&mut [u8], usize, usize) -> usize) {
+    let (names, values) = &*WORDS;
+    let name = random.choice(names).cloned().unwrap_or_default();
+    let value = if random.bool() { other } else { random.choice(values).cloned().unwrap_or_default() };
+    match place {
+        Value::Object(members) if random.u8(..) < 200 => match random.choice(members.keys().cloned().collect::<Vec<_>>()) {
+            Some(key) if random.bool() => rename(members, &key, name, random),
+            _ => drop(members.insert(name, value)),
+        },
+        Value::Array(items) if random.u8(..) < 200 => match items.len() {
+            length if length > 0 && random.bool() => drop(items.swap_remove(random.usize(0..length))),
+            _ => items.push(value),
+        },
+        Value::String(text) if random.u8(..) < 200 => {
+            let mut bytes = text.clone().into_bytes();
+            let length = bytes.len();
+            bytes.resize(length + 64, 0);
+            let changed = change_text(&mut bytes, length, length + 64);
+            *text = String::from_utf8_lossy(&bytes[..changed]).into_owned();
+        }
+        place => *place = value,
+    }
+}
+
+/// Gives a member another name, or none.
+fn rename(members: &mut Map<String, Value>, key: &str, name: String, random: &mut Rng) {
+    let value = members.remove(key);
+    if let Some(value) = value.filter(|_| random.bool()) {
+        members.insert(name, value);
+    }
+}
+
+/// How many values a value holds, itself included.
+fn count(value: &Value) -> usize {
+    1 + match value {
+        Value::Object(members) => members.values().map(count).sum(),
+        Value::Array(items) => items.iter().map(count).sum(),
+        _ => 0,
+    }
+}
+
+/// The value of this number, counted as they are read.
+fn nth<'a>(value: &'a mut Value, number: &mut usize) -> Option<&'a mut Value> {
+    if *number == 0 {
+        return Some(value);
+    }
+    *number -= 1;
+    match value {
+        Value::Object(members) => members.values_mut().find_map(|value| nth(value, number)),
+        Value::Array(items) => items.iter_mut().find_map(|value| nth(value, number)),
+        _ => None,
+    }
+}
