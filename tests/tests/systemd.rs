@@ -61,12 +61,11 @@ impl Machine {
         self.systemd.run("journalctl", &["--no-pager", "--unit", UNIT]).unwrap()
     }
 
-    /// Runs a program where the service is: with its view of the files.
-    fn in_the_sandbox(&self, command: &[&str]) -> Option<i32> {
-        let target = format!("--target={}", self.property("MainPID"));
-        let mut words = vec![target.as_str(), "--mount", "--"];
-        words.extend(command);
-        self.systemd.command("nsenter").args(words).output().unwrap().status.code()
+    /// Runs a program on a path as the service sees it. It runs outside: nothing can be started where the service is.
+    fn in_its_view(&self, command: &[&str], path: &str) -> Option<i32> {
+        let path = format!("/proc/{}/root{path}", self.property("MainPID"));
+        let (program, words) = command.split_first().unwrap();
+        self.systemd.command(program).args(words).arg(path).output().unwrap().status.code()
     }
 
     fn reboot(self) -> Self {
@@ -218,20 +217,23 @@ fn the_service_may_do_little_and_write_only_where_its_certificates_are() {
     let capabilities = machine.property("CapabilityBoundingSet");
     assert!(capabilities.split_whitespace().count() <= 4, "{capabilities}");
 
-    for (command, code) in [
-        (vec!["touch", "/srv/certs/x", "/var/lib/akvvm/x"], 0),
-        (vec!["touch", &format!("{odd}/x")], 0),
-        (vec!["touch", "/srv/x"], 1),
-        (vec!["touch", "/etc/x"], 1),
-        (vec!["touch", "/run/x"], 1),
-        (vec!["touch", "/dev/shm/x"], 1),
-        (vec!["test", "-S", "/run/systemd/notify"], 0),
-        (vec!["test", "-S", "/run/systemd/journal/stdout"], 0),
-        (vec!["test", "-d", "/var/run/collector/x"], 0),
-        (vec!["test", "-e", "/run/dbus"], 1),
-        (vec!["test", "-e", "/run/systemd/private"], 1),
+    for (command, path, code) in [
+        (["touch"].as_slice(), "/srv/certs/x", 0),
+        (&["touch"], "/var/lib/akvvm/x", 0),
+        (&["touch"], &format!("{odd}/x"), 0),
+        (&["touch"], "/srv/x", 1),
+        (&["touch"], "/etc/x", 1),
+        (&["touch"], "/run/x", 1),
+        (&["touch"], "/dev/shm/x", 1),
+        (&["test", "-S"], "/run/systemd/notify", 0),
+        (&["test", "-S"], "/run/systemd/journal/stdout", 0),
+        (&["test", "-d"], "/run/collector/x", 0),
+        (&["test", "-e"], "/run/dbus", 1),
+        (&["test", "-e"], "/run/systemd/private", 1),
+        (&["test", "-s"], "/etc/passwd", 0),
+        (&["test", "-s"], "/etc/shadow", 1),
     ] {
-        assert_eq!(machine.in_the_sandbox(&command), Some(code), "{command:?}");
+        assert_eq!(machine.in_its_view(command, path), Some(code), "{command:?} {path}");
     }
     let journal = machine.systemd.run("journalctl", &["--no-pager", "--output=cat", "_PID=1"]).unwrap();
     for line in journal.lines().filter(|line| line.contains("akvvm_service")) {
@@ -456,4 +458,30 @@ fn where_selinux_is_what_systemd_reads_and_runs_gets_its_labels_first() {
     // It failed, which is said and stops nothing.
     let log = fs::read_to_string(machine.extension.agent.log_folder().unwrap().join("akvvm_handler.log")).unwrap();
     assert!(log.contains("restorecon -R"), "{log}");
+}
+
+#[test]
+fn what_the_service_needs_among_secrets_is_not_hidden_and_the_others_are() {
+    let mut machine = Machine::begin();
+    let trust = Path::new("/etc/pki/tls/private/roots.pem");
+    fs::create_dir_all(trust.parent().unwrap()).unwrap();
+    fs::rename("/etc/ssl/certs/ca-certificates.crt", trust).unwrap();
+    fs::write("/etc/default/akvvm_service", format!("SSL_CERT_FILE={}\n", trust.display())).unwrap();
+    fs::create_dir("/var/spool/certs").unwrap();
+    symlink("/var/spool/certs", "/srv/through").unwrap();
+    well(&machine.extension.deploy(0, &settings(&["/etc/ssl/private", "/srv/through"])).unwrap());
+    machine.succeeds();
+    for folder in ["/etc/ssl/private", "/var/spool/certs"] {
+        assert!(fs::read_to_string(Path::new(folder).join("contoso.web")).unwrap().contains("END CERTIFICATE"));
+    }
+    let hidden = machine.property("InaccessiblePaths");
+    for (path, is_hidden) in [
+        ("/etc/ssh", true),
+        ("/root", true),
+        ("/etc/ssl/private", false),
+        ("/var/spool", false),
+        ("/etc/pki/tls/private", false),
+    ] {
+        assert_eq!(hidden.split(' ').any(|one| one.trim_start_matches('-') == path), is_hidden, "{path}: {hidden}");
+    }
 }
