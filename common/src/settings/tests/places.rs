@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::settings::keys::{example, keys};
+use crate::settings::keys::{Place, example, keys};
 
 /// Where the settings of each place are, in a document.
 const PLACES: [(Place, &str); 8] = [
