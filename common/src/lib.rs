@@ -3,6 +3,7 @@
 //! Nothing here speaks HTTP or knows a certificate's encoding: settings come in through [`settings`], what happened
 //! goes out through [`status`], and the rest is where things are and how files are written.
 
+pub mod ends;
 pub mod environment;
 pub mod files;
 pub mod folders;

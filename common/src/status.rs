@@ -149,6 +149,15 @@ impl StatusFile {
         file
     }
 
+    /// The same as an error for this reason, which comes first.
+    #[must_use]
+    pub fn although(mut self, reason: &str) -> Self {
+        let status = &mut self.0[0].status;
+        (status.status, status.code) = (Level::Error, CODE_SERVICE);
+        status.formatted_message = Message::new(&format!("{reason}; {}", status.formatted_message.message));
+        self
+    }
+
     /// Replaces the file at `path` in one step.
     ///
     /// # Errors

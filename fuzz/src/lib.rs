@@ -24,6 +24,8 @@ pub mod json;
 mod memory;
 #[path = "../../service/src/queue.rs"]
 mod queue;
+#[path = "../../service/src/recovery.rs"]
+mod recovery;
 #[path = "../../service/src/schedule.rs"]
 mod schedule;
 #[path = "../../service/src/standing.rs"]

@@ -19,6 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use log::{error, info, warn};
 
 use crate::after_renewal::Renewals;
+use crate::recovery::Recovery;
 use crate::schedule::{Action, InitialSync, Poller, Retry, Verdict};
 use crate::sync::{Link, Passed, Watch};
 use crate::telemetry::Telemetry;
@@ -36,6 +37,7 @@ pub(crate) struct Agent {
     status_file: Option<PathBuf>,
     telemetry: Option<Telemetry>,
     renewals: Renewals,
+    recovery: Recovery,
     poller: Poller,
     reports: Vec<Report>,
     initial_sync: Option<InitialSync>,
@@ -57,6 +59,7 @@ impl Agent {
         status_file: Option<PathBuf>,
         telemetry: Option<Telemetry>,
         renewals: Renewals,
+        recovery: Recovery,
     ) -> Self {
         let now = Instant::now();
         let phase = if settings.require_initial_sync { Phase::InitialSync } else { Phase::Polling };
@@ -68,6 +71,7 @@ impl Agent {
             status_file,
             telemetry,
             renewals,
+            recovery,
             phase,
             identity: None,
             status_is_saved: true,
@@ -108,18 +112,19 @@ impl Agent {
             _ => pause,
         };
         let renewals = self.renewals.pause(Instant::now()).unwrap_or(pause);
-        pause.min(status).min(sync).min(renewals)
+        let recovery = self.recovery.time_left(Instant::now()).unwrap_or(pause);
+        pause.min(status).min(sync).min(renewals).min(recovery)
     }
 
     fn look_at_the_clock(&mut self) {
-        if self.renewals.tick(Instant::now()) {
-            self.save_status();
-        }
-        let is_over = |sync: &InitialSync| sync.time_left(Instant::now()).is_zero();
-        if self.phase == Phase::InitialSync && self.initial_sync.as_ref().is_some_and(is_over) {
+        let now = Instant::now();
+        let is_changed = self.renewals.tick(now) | self.recovery.tick(now);
+        let is_over = self.initial_sync.as_ref().is_some_and(|sync| sync.time_left(now).is_zero());
+        let gives_up = is_over && self.phase == Phase::InitialSync;
+        if gives_up {
             self.give_up_initial_sync();
-            self.save_status();
-        } else if !self.status_is_saved {
+        }
+        if is_changed || gives_up || !self.status_is_saved {
             self.save_status();
         }
     }
@@ -210,6 +215,7 @@ impl Agent {
         self.renewals.after_pass(&self.reports, now);
         self.renewals.tick(now);
         self.save_status();
+        self.recovery.tick(now);
         if let Some(telemetry) = &mut self.telemetry {
             telemetry.passed(&self.reports, now, Timestamp::now());
         }
@@ -267,7 +273,7 @@ impl Agent {
             reports: &reports,
             next_poll: Some(later(self.poller.until_next_poll(Instant::now()))),
         };
-        let saved = StatusFile::overview(&overview, Timestamp::now()).save(path);
+        let saved = self.recovery.annotate(StatusFile::overview(&overview, Timestamp::now())).save(path);
         if let Err(error) = &saved
             && self.status_is_saved
         {

@@ -16,6 +16,7 @@ use log::{LevelFilter, error, info, warn};
 use crate::after_renewal::{Actor, Renewals};
 use crate::agent::Agent;
 use crate::fluentd::Forwarding;
+use crate::recovery::Recovery;
 use crate::system::Supervisor;
 use crate::telemetry::Telemetry;
 use crate::vigil::{End, Heard, Vigil};
@@ -64,7 +65,8 @@ fn serve(file: &Path, folders: &Folders, origin: Origin, status_file: Option<Pat
         _ => {
             let actor = if origin.notes_are_watched { Actor::Unit } else { Actor::Child };
             let renewals = Renewals::new(&settings, &folders.state, actor);
-            Agent::new(settings, status_file, telemetry, renewals).run(&sender, &vigil)
+            let recovery = Recovery::new(&folders.state, Instant::now());
+            Agent::new(settings, status_file, telemetry, renewals, recovery).run(&sender, &vigil)
         }
     };
     info!("ended");

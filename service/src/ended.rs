@@ -1,33 +1,46 @@
 //! `ended FILE`: what systemd runs when the service has ended (`ExecStopPost=`), so that a dead service does not leave the
 //! status of a living one behind. The next start replaces what is written here.
 
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
+use common::ends::Ends;
 use common::folders::Folders;
 use common::instance::{self, LockError};
 use common::status::{CODE_SERVICE, StatusFile};
 use jiff::Timestamp;
 
 use crate::daemon::sequence;
-use crate::{DONE, DROPPED};
+use crate::recovery::LOGS;
+use crate::{DONE, DROPPED, FAILED, WRONG};
 
 pub(crate) fn run(file: &Path, folders: &Folders) -> Result<u8> {
     let said = |name: &str| std::env::var(name).unwrap_or_default();
-    let cause = cause(&said("SERVICE_RESULT"), &said("EXIT_CODE"), &said("EXIT_STATUS"));
-    let status_file = folders.status.as_ref().map(|folder| sequence(file).status_file(folder));
-    let (Some(cause), Some(path)) = (cause, status_file) else { return Ok(DONE) };
+    let (result, status) = (said("SERVICE_RESULT"), said("EXIT_STATUS"));
+    let Some(cause) = cause(&result, &said("EXIT_CODE"), &status) else {
+        Ends::forget(&folders.state)?;
+        return Ok(DONE);
+    };
+    let Some(path) = folders.status.as_ref().map(|folder| sequence(file).status_file(folder)) else { return Ok(DONE) };
     // An instance that was started otherwise, and stood in the way of this one, speaks for itself.
     if matches!(instance::running(&folders.state), Ok(Some(_)) | Err(LockError::Held(_))) {
         return Ok(DONE);
     }
     // Before it ends by itself, the service says what is wrong.
-    if said("SERVICE_RESULT") == "exit-code" && StatusFile::is_error_at(&path) {
+    let by_itself = result == "exit-code" && status.parse().is_ok_and(|code| [FAILED, WRONG].contains(&code));
+    if by_itself && StatusFile::is_error_at(&path) {
         return Ok(DONE);
     }
+    let ends = Ends::and(Ends::of(&folders.state), cause);
+    if let Err(error) = ends.save(&folders.state) {
+        // Not counted, it is told all the same.
+        let _ = writeln!(std::io::stderr(), "akvvm_service: {error}");
+    }
+    let often = if ends.times > 1 { format!(" {} times in a row", ends.times) } else { String::new() };
     let message = format!(
-        "the service ended unexpectedly: {cause}; certificates stay, but are not renewed until it runs again: see \
-         journalctl -u akvvm_service, and akvvm_service.log"
+        "the service ended unexpectedly{often}: {}; certificates stay, but are not renewed until it runs again: {LOGS}",
+        ends.cause
     );
     StatusFile::error(CODE_SERVICE, &message, Timestamp::now()).save(&path)?;
     Ok(DONE)

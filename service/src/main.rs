@@ -13,6 +13,7 @@ mod identity;
 mod memory;
 mod prepare;
 mod queue;
+mod recovery;
 mod schedule;
 mod single_pass;
 mod standing;

@@ -27,6 +27,7 @@ pub mod arc;
 pub mod azure;
 pub mod bundle;
 pub mod catalogue;
+pub mod clock;
 pub mod console;
 mod der;
 pub mod dns;

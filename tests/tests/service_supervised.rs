@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use tests::agent::Reported;
+use tests::clock::Clock;
 use tests::fault::{Scope, Times};
 use tests::notify_socket::NotifySocket;
 use tests::story::{Service, Story, finish};
@@ -178,6 +179,77 @@ fn an_end_that_nobody_asked_for_leaves_an_error_behind_until_the_next_start() {
     assert_eq!((reported.status.as_deref(), reported.code.as_i64()), (Some("error"), Some(11)));
     assert!(reported.message.unwrap().contains("its watchdog ended it"));
 
+    let service = story.run(&story.observing(&["web"])).unwrap();
+    service.wait_until(LONG, fine).unwrap();
+}
+
+#[test]
+fn five_such_ends_in_a_row_are_an_error_until_the_service_has_lived_for_ten_minutes() {
+    let story = Story::begin().unwrap();
+    story.put("web").unwrap();
+    let clock = Clock::new(&story).unwrap();
+    let socket = NotifySocket::at(&story.folder().join("notify")).unwrap();
+    // A service that shows its watchdog that it lives looks at its clock every second.
+    let supervised = [("NOTIFY_SOCKET", socket.name()), ("WATCHDOG_USEC", "2000000")];
+    let environment = [&supervised[..], &clock.environment()].concat();
+    let run = || {
+        clock.pass(0).unwrap();
+        story.run_with(&story.observing(&["web"]), &environment).unwrap()
+    };
+    let crash = |service: Service| {
+        let mut service = service;
+        service.signal(Signal::KILL).unwrap();
+        assert_eq!(service.wait().unwrap(), None);
+        ended(&story, ["signal", "killed", "KILL"]);
+        service.reported().message.unwrap()
+    };
+
+    for times in 1..5 {
+        let service = run();
+        service.wait_until(LONG, fine).unwrap();
+        let message = crash(service);
+        assert_eq!(message.contains(&format!(" {times} times in a row")), times > 1, "{message}");
+    }
+    // One that lived for ten minutes begins another row.
+    let service = run();
+    service.wait_until(LONG, fine).unwrap();
+    clock.pass(600).unwrap();
+    service.wait_for_log(LONG, "well for 600 s after 4 ends", 1).unwrap();
+    assert!(!crash(service).contains("in a row"));
+
+    for _ in 2..=5 {
+        crash(run());
+    }
+    let service = run();
+    let is_trouble = |reported: &Reported| {
+        let message = reported.message.as_deref().unwrap_or_default();
+        reported.status.as_deref() == Some("error")
+            && message.contains("5 times in a row, last by: signal KILL")
+            && message.contains("; 1 of 1 certificates installed")
+    };
+    service.wait_until(LONG, is_trouble).unwrap();
+    clock.pass(599).unwrap();
+    service.poll().unwrap();
+    assert!(is_trouble(&service.reported()), "{:#?}", service.reported());
+    clock.pass(600).unwrap();
+    service.poll().unwrap();
+    assert!(fine(&service.reported()), "{:#?}", service.reported());
+    assert_eq!(service.end().unwrap().0, Some(0));
+}
+
+#[test]
+fn an_end_that_was_asked_for_ends_a_row_of_others() {
+    let story = Story::begin().unwrap();
+    story.put("web").unwrap();
+    drop(story.run(&story.observing(&["web"])).unwrap().wait_until(LONG, fine).unwrap());
+    for _ in 0..5 {
+        ended(&story, ["core-dump", "dumped", "SEGV"]);
+    }
+    let service = story.run(&story.observing(&["web"])).unwrap();
+    let is_error = |reported: &Reported| reported.status.as_deref() == Some("error");
+    service.wait_until(LONG, is_error).unwrap();
+    assert_eq!(service.end().unwrap().0, Some(0));
+    ended(&story, ["success", "exited", "0"]);
     let service = story.run(&story.observing(&["web"])).unwrap();
     service.wait_until(LONG, fine).unwrap();
 }

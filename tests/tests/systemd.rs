@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use tests::agent::{Goal, Outcome};
+use tests::agent::{Goal, Outcome, Reported};
 use tests::azure::Addresses;
 use tests::fault::{Scope, Times};
-use tests::handler_story::{Extension, PATIENCE, observed, package_of_version};
+use tests::handler_story::{Extension, PATIENCE, observed, package_of_version, unfinished};
 use tests::http::Server;
 use tests::story::{observing, wait_for};
 use tests::systemd::Systemd;
@@ -59,6 +60,26 @@ impl Machine {
 
     fn journal(&self) -> String {
         self.systemd.run("journalctl", &["--no-pager", "--unit", UNIT]).unwrap()
+    }
+
+    /// Ends the service as a fault in its memory does, and says which process that was.
+    fn crash(&self) -> i32 {
+        let process = self.extension.service().unwrap();
+        let is_gone = || {
+            // The runtime of Rust takes the first signal for a fault that comes again if it is one.
+            let _ = kill_process(Pid::from_raw(process).unwrap(), Signal::SEGV);
+            (!self.extension.story.services().unwrap().contains(&process)).then_some(())
+        };
+        wait_for(PATIENCE, "end of the service", is_gone).unwrap();
+        process
+    }
+
+    fn comes_back_after(&self, process: i32) {
+        let is_back = || {
+            let other = self.extension.service().ok().filter(|other| *other != process);
+            other.filter(|_| self.property("ActiveState") == "active")
+        };
+        wait_for(PATIENCE, "another service", is_back).unwrap();
     }
 
     /// Runs a program on a path as the service sees it. It runs outside: nothing can be started where the service is.
@@ -120,6 +141,26 @@ fn never_without_a_certificate(story: impl FnOnce()) {
     story();
     over.store(true, Ordering::Relaxed);
     watcher.join().unwrap();
+}
+
+/// Reads the status without a pause while `story` goes on: no moment is a success.
+fn never_green(machine: &Machine, story: impl FnOnce()) {
+    let file = machine.extension.agent.status_file().unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let watching = Arc::clone(&over);
+    let watcher = thread::spawn(move || {
+        while !watching.load(Ordering::Relaxed) {
+            let said: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+            assert_eq!(said[0]["status"]["status"], "error", "{said:#}");
+        }
+    });
+    story();
+    over.store(true, Ordering::Relaxed);
+    watcher.join().unwrap();
+}
+
+fn words(status: &Reported) -> &str {
+    status.message.as_deref().unwrap_or_default()
 }
 
 #[test]
@@ -189,6 +230,54 @@ fn a_service_that_is_killed_comes_back_and_is_never_green_meanwhile() {
     assert!(status.message.as_deref().unwrap_or_default().contains("KILL"), "{status:#?}");
     machine.succeeds();
     assert_ne!(machine.extension.service().unwrap(), first);
+}
+
+#[test]
+fn a_service_that_crashes_five_times_in_a_row_comes_back_each_time_and_is_an_error_until_it_is_well() {
+    let machine = Machine::deployed();
+    for (name, value) in [("Restart", "always"), ("RestartUSec", "5s"), ("StartLimitIntervalUSec", "0")] {
+        assert_eq!(machine.property(name), value, "{name}");
+    }
+    // What an administrator may set: the story need not wait for pauses that grow.
+    let drop_in = "[Service]\nRestartSec=1\nRestartSteps=0\n";
+    fs::write("/etc/systemd/system/akvvm_service.service.d/90-story.conf", drop_in).unwrap();
+    machine.systemd.run("systemctl", &["daemon-reload"]).unwrap();
+    let link = fs::read_link(LINK).unwrap();
+
+    never_without_a_certificate(|| {
+        for times in 1..=5 {
+            let crashed = machine.crash();
+            let message = machine.extension.agent.wait_for("error", PATIENCE).unwrap().message.unwrap();
+            let often = format!("ended unexpectedly {times} times in a row: signal SEGV");
+            assert!(message.contains(if times > 1 { &often } else { "ended unexpectedly: signal SEGV" }), "{message}");
+            machine.comes_back_after(crashed);
+            if times < 5 {
+                machine.succeeds();
+            }
+        }
+        never_green(&machine, || {
+            let is_trouble = |status: &Reported| {
+                words(status).contains("5 times in a row, last by: signal SEGV")
+                    && words(status).contains("1 of 1 certificates")
+            };
+            let status = machine.extension.agent.wait_until(PATIENCE, is_trouble).unwrap();
+            assert_eq!((status.status.as_deref(), status.code.as_i64()), (Some("error"), Some(11)));
+            assert_eq!(status.substatus[0].status, "success", "{status:#?}");
+            // It does its work meanwhile.
+            assert_eq!(fs::read_link(LINK).unwrap(), link);
+            let (_, version) = machine.extension.story.put("web").unwrap();
+            machine.extension.poll().unwrap();
+            assert!(fs::read_link(LINK).unwrap().to_string_lossy().ends_with(&version));
+            // A sixth time, also in the middle of whatever it does.
+            let crashed = machine.crash();
+            machine.comes_back_after(crashed);
+            machine.extension.agent.wait_until(PATIENCE, |status| words(status).contains("6 times")).unwrap();
+        });
+        assert_eq!(unfinished(&[STORE, "/var/lib/akvvm"]), Vec::<PathBuf>::new());
+        // Whoever starts it anew, with the cause mended, has a row of none.
+        machine.systemd.run("systemctl", &["restart", UNIT]).unwrap();
+        machine.succeeds();
+    });
 }
 
 #[test]

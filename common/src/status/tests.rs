@@ -101,6 +101,24 @@ fn only_success_and_error_end_a_deployment() {
 }
 
 #[test]
+fn an_error_of_the_service_comes_before_all_else_and_leaves_the_certificates_alone() {
+    let certificates = certificates(1);
+    let overview = Overview {
+        phase: Phase::Polling,
+        identity: None,
+        certificates: &certificates,
+        reports: &[current()],
+        next_poll: None,
+    };
+    let file: Value =
+        serde_json::from_str(&StatusFile::overview(&overview, NOW).although("it crashes").text()).unwrap();
+    let status = &file[0]["status"];
+    assert_eq!((&status["status"], &status["code"]), (&"error".into(), &CODE_SERVICE.into()));
+    assert_eq!(status["formattedMessage"]["message"], "it crashes; 1 of 1 certificates installed");
+    assert_eq!(status["substatus"][0]["status"], "success");
+}
+
+#[test]
 fn lists_the_failures_only_when_there_are_too_many_certificates() {
     let mut reports = vec![current(); 2000];
     reports[1234] = missing("no role");
