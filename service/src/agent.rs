@@ -136,6 +136,7 @@ impl Agent {
 
     /// One pass in a thread of its own, so that a signal is heard meanwhile; an error when it is time to end.
     fn poll(&mut self, mut link: Link, due: Vec<usize>, sender: &Sender<Event>, vigil: &Vigil) -> Result<Link, End> {
+        vigil.can_write()?;
         let (done, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         self.renewals.before_pass();
         let mut progress = Progress::new(Arc::clone(&done), Instant::now());
@@ -214,8 +215,8 @@ impl Agent {
         let satisfied = self.satisfied();
         self.renewals.after_pass(&self.reports, now);
         self.renewals.tick(now);
-        self.save_status();
         self.recovery.tick(now);
+        self.save_status();
         if let Some(telemetry) = &mut self.telemetry {
             telemetry.passed(&self.reports, now, Timestamp::now());
         }

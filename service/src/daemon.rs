@@ -59,7 +59,8 @@ fn serve(file: &Path, folders: &Folders, origin: Origin, status_file: Option<Pat
         warn!("{}: {warning}", file.display());
     }
     let telemetry = telemetry(&settings, folders, origin.events_folder);
-    let vigil = Vigil::new(Supervisor::of_this_process(), origin.handler_folder, events);
+    let stores = settings.certificates.iter().filter_map(|observed| observed.target.folder()).map(AsRef::as_ref);
+    let vigil = Vigil::new(Supervisor::of_this_process(stores), origin.handler_folder, events);
     let end = match origin.machine {
         Some(machine) if is_copy(machine.trim()) => wait_for_enable(&vigil),
         _ => {
@@ -71,7 +72,7 @@ fn serve(file: &Path, folders: &Folders, origin: Origin, status_file: Option<Pat
     };
     info!("ended");
     Ok(match end {
-        End::Asked => DONE,
+        End::Asked | End::Anew => DONE,
         End::Dropped => DROPPED,
     })
 }

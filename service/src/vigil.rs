@@ -2,7 +2,7 @@
 //! wanted.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -43,6 +43,8 @@ pub(crate) enum End {
     Asked,
     /// The extension was dropped: the guest agent deletes the handler's folder, and runs no command.
     Dropped,
+    /// The supervisor must start it anew, as it cannot write where it has to.
+    Anew,
 }
 
 /// What a wait came to.
@@ -114,9 +116,17 @@ impl Vigil {
         matches!(looked_at, Some(Err(error)) if error.kind() == ErrorKind::NotFound)
     }
 
+    /// Fails before a pass that could not write into a folder which was removed, and has come back or not.
+    pub(crate) fn can_write(&self) -> Result<(), End> {
+        let Some(folder) = self.supervisor.closed().map(Path::display) else { return Ok(()) };
+        warn!("{folder} was removed: the service starts anew, as systemd opens folders for it only then");
+        self.supervisor.stopping(&format!("starting anew: {folder} was removed"));
+        Err(End::Anew)
+    }
+
     fn end(&self, end: End) -> Heard {
         match end {
-            End::Asked => self.supervisor.stopping("ending, as asked"),
+            End::Asked | End::Anew => self.supervisor.stopping("ending, as asked"),
             End::Dropped => {
                 let folder = self.handler_folder.iter().map(|folder| folder.display().to_string()).collect::<String>();
                 warn!("{folder} is gone: the extension was removed from this machine; certificates stay");

@@ -333,6 +333,28 @@ fn the_service_may_do_little_and_write_only_where_its_certificates_are() {
 }
 
 #[test]
+fn a_folder_that_is_removed_or_replaced_comes_back_although_the_sandbox_has_closed_it() {
+    let machine = Machine::deployed();
+    for replaced in [false, true] {
+        let service = machine.extension.service().unwrap();
+        fs::remove_dir_all(STORE).unwrap();
+        if replaced {
+            fs::create_dir(STORE).unwrap();
+        }
+        machine.systemd.run("systemctl", &["reload", UNIT]).unwrap();
+        machine.comes_back_after(service);
+        machine.succeeds();
+        let (_, version) = machine.extension.story.put("web").unwrap();
+        machine.extension.poll().unwrap();
+        assert!(fs::read_link(LINK).unwrap().to_string_lossy().ends_with(&version), "{}", machine.extension.log());
+        assert!(machine.extension.log().contains("/srv/certs was removed: the service starts anew"));
+    }
+    let service = machine.extension.service().unwrap();
+    machine.extension.poll().unwrap();
+    assert_eq!(machine.extension.service().unwrap(), service, "once");
+}
+
+#[test]
 fn a_drop_in_that_cannot_be_written_is_said_and_stops_nothing() {
     let mut machine = Machine::begin();
     fs::create_dir_all("/etc/systemd/system").unwrap();

@@ -1,5 +1,6 @@
 //! Linux: no core dumps, signals as wake-ups, glibc's memory, the distribution's trust store, systemd.
 
+mod openings;
 mod program;
 mod supervisor;
 mod trust;

@@ -109,7 +109,7 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     /// The supervisor that this process was started by, if any.
-    pub(crate) fn of_this_process() -> Self {
+    pub(crate) fn of_this_process<'a>(_folders: impl Iterator<Item = &'a Path>) -> Self {
         Self { beat: None }
     }
 
@@ -124,6 +124,11 @@ impl Supervisor {
 
     /// A sign of life.
     pub(crate) fn alive(&self) {}
+
+    /// Every folder stays as open as it is.
+    pub(crate) fn closed(&self) -> Option<&Path> {
+        None
+    }
 
     /// The service is about to end.
     pub(crate) fn stopping(&self, _line: &str) {}

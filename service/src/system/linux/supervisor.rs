@@ -6,14 +6,18 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::Path;
 use std::time::Duration;
 
 use log::warn;
 use rustix::time::{ClockId, clock_gettime};
 
+use super::openings::Openings;
+
 /// Whoever started this service and looks after it.
 pub(crate) struct Supervisor {
     listener: Option<Listener>,
+    openings: Openings,
     /// How often it wants a sign of life.
     pub(crate) beat: Option<Duration>,
 }
@@ -25,8 +29,8 @@ struct Listener {
 }
 
 impl Supervisor {
-    /// The supervisor that this process was started by, if any.
-    pub(crate) fn of_this_process() -> Self {
+    /// The supervisor that this process was started by, if any. The service writes into `folders`.
+    pub(crate) fn of_this_process<'a>(folders: impl Iterator<Item = &'a Path>) -> Self {
         let name = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty());
         let listener = name.and_then(|name| {
             let opened = Listener::open(&name);
@@ -36,7 +40,10 @@ impl Supervisor {
         let is_meant = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
         let watchdog = number("WATCHDOG_USEC").filter(|time| *time > 0 && is_meant);
         // Twice in the time that it waits for a sign of life.
-        Self { beat: watchdog.filter(|_| listener.is_some()).map(|time| Duration::from_micros(time / 2)), listener }
+        let beat = watchdog.filter(|_| listener.is_some()).map(|time| Duration::from_micros(time / 2));
+        // Without it, nobody would start the service anew.
+        let openings = Openings::among(folders.filter(|_| listener.is_some()));
+        Self { beat, listener, openings }
     }
 
     /// The service does its work from now on; `line` says how it stands.
@@ -62,6 +69,11 @@ impl Supervisor {
         if self.beat.is_some() {
             self.tell("WATCHDOG=1");
         }
+    }
+
+    /// A folder into which the service can write again only when it was started anew.
+    pub(crate) fn closed(&self) -> Option<&Path> {
+        self.openings.closed()
     }
 
     /// The service is about to end; `line` says why.
