@@ -1,6 +1,6 @@
 //! Where the emulated servers listen.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Where the servers listen.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +29,13 @@ impl Addresses {
     pub fn loopback() -> Self {
         let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         Self { imds: free, vault: free, proxy: Some(free), arc: None }
+    }
+
+    /// The same, with vaults that have an address of IPv6 only.
+    #[must_use]
+    pub fn with_vaults_on_ipv6(mut self) -> Self {
+        self.vault = SocketAddr::from((Ipv6Addr::LOCALHOST, self.vault.port()));
+        self
     }
 
     /// The same, with a proxy on a free port of the loopback.

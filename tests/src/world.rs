@@ -10,7 +10,7 @@ use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io::Write;
 use std::marker::PhantomData;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -96,12 +96,12 @@ impl World {
         Ok(world)
     }
 
-    /// Leads the names of all vaults of `azure` to 127.0.0.1 and trusts its root. To be called again after more
+    /// Leads the names of all vaults of `azure` to their server and trusts its root. To be called again after more
     /// vaults were created.
     pub fn connect(&self, azure: &Azure) -> Result<()> {
         let hosts = azure.hosts();
         let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
-        self.resolve(&hosts, IpAddr::V4(Ipv4Addr::LOCALHOST))?;
+        self.resolve(&hosts, azure.vault_address().ip())?;
         if !self.trusted.replace(true) {
             self.trust(azure.root_pem())?;
         }

@@ -155,6 +155,15 @@ fn a_vault_that_is_not_there_is_told_apart_from_a_name_that_is_not_known() {
 }
 
 #[test]
+fn a_vault_that_has_an_address_of_ipv6_only_is_reached() {
+    let story = Story::begin_with(Addresses::real().with_vaults_on_ipv6()).unwrap();
+    story.put("web").unwrap();
+    let synced = story.sync(&story.observing(&["web"])).unwrap();
+    assert_eq!(synced.code(), Some(0), "{synced:?}");
+    assert!(story.azure.connections(Server::Vault) > 0);
+}
+
+#[test]
 fn without_trusted_roots_the_missing_store_is_named() {
     let story = Story::begin().unwrap();
     story.put("web").unwrap();
