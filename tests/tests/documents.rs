@@ -125,7 +125,25 @@ fn every_dependency_of_the_service_has_its_reason() {
 }
 
 /// Where dependencies.md comes to what only Windows needs.
-const WINDOWS: &str = "\n## On Windows\n";
+const WINDOWS: &str = "\n## On Windows: ";
+
+#[test]
+fn the_dependencies_are_counted() {
+    let document = document("dependencies.md");
+    let mut counts = vec![];
+    for section in document.split("\n## ").skip(1) {
+        let (title, rows) = section.split_once('\n').unwrap();
+        let number: usize = title.split_once(": ").unwrap().1.parse().unwrap();
+        assert_eq!(argued(rows).len(), number, "{title}");
+        counts.push(number);
+    }
+    let [chosen, brought, build, windows] = counts[..] else { panic!("{counts:?}") };
+    let beginning = document.split("\n## ").next().unwrap().replace('\n', " ");
+    let sum = chosen + brought;
+    for words in [format!(" {sum} crates are in"), format!(" {build} only build it"), format!("adds {windows}.")] {
+        assert!(beginning.contains(&words), "{words}");
+    }
+}
 
 /// The crates in these tables of dependencies.md; fails when one has no reason.
 fn argued(tables: &str) -> BTreeSet<&str> {
