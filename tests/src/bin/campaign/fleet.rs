@@ -126,12 +126,10 @@ pub(crate) fn run(_: Size, figures: &mut Figures) -> Result<()> {
         starts.push(Start { name: "within a minute", within: seconds(60), certificates, outage: none });
         starts.push(Start { name: "within an hour", within: seconds(3600), certificates, outage: none });
     }
-    starts.push(Start {
-        name: "while the vault is out for 20 minutes",
-        within: none,
-        certificates: 1,
-        outage: seconds(1200),
-    });
+    for certificates in [1, 5, 20] {
+        let name = "while the vault is out for 20 minutes";
+        starts.push(Start { name, within: none, certificates, outage: seconds(1200) });
+    }
     let mut drawn = vec![];
     for (start, tells_pause) in starts.iter().flat_map(|start| [(start, true), (start, false)]) {
         let (machines, vault, zero) = simulate(start, tells_pause);
