@@ -147,30 +147,39 @@ fn a_kill_at_any_step_leaves_whole_files_behind_links_and_the_next_pass_goes_on(
     }
 }
 
-/// A small ext4 in a file, mounted as the disk. It writes to the file when it is told to (fsync) only, so that a copy of the
-/// file is what a disk holds after a power cut: all that was only in memory is lost.
+/// A file system: its name, the smallest size that it takes, options of what makes it, and of mounts.
+type Kind = (&'static str, &'static str, &'static [&'static str], &'static str);
+
+const EXT4: Kind = ("ext4", "16M", &["-q", "-E", "lazy_itable_init=0,lazy_journal_init=0"], "loop,commit=900");
+/// The copy has the number of the one that it was made of.
+const XFS: Kind = ("xfs", "300M", &["-q"], "loop,nouuid");
+const BTRFS: Kind = ("btrfs", "128M", &["-q"], "loop,commit=900");
+
+/// A small file system in a file, mounted as the disk. It writes to the file when it is told to (fsync), and hardly else, so
+/// that a copy of the file is what a disk holds after a power cut: all that was only in memory is lost.
 struct Disk {
     image: PathBuf,
+    options: &'static str,
 }
 
 impl Disk {
-    const OPTIONS: &str = "loop,commit=900";
-
-    fn mount(extension: &Extension) -> Self {
+    fn mount(extension: &Extension, (name, size, making, options): Kind) -> Self {
         let image = extension.story.folder().join("disk");
         let shown = image.to_str().unwrap();
-        extension.run("truncate", &["--size", "16M", shown]).unwrap();
-        extension.run("mkfs.ext4", &["-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", shown]).unwrap();
-        extension.run("mount", &["-o", Self::OPTIONS, shown, DISK]).unwrap();
-        Self { image }
+        extension.run("truncate", &["--size", size, shown]).unwrap();
+        extension.run(&format!("mkfs.{name}"), &[making, &[shown]].concat()).unwrap();
+        extension.run("mount", &["-t", name, "-o", options, shown, DISK]).unwrap();
+        Self { image, options }
     }
 
     /// Cuts the power now: shows `look` the folder where the disk is mounted again after the machine has started.
     fn after_a_power_cut(&self, extension: &Extension, look: impl FnOnce(&Path)) {
         let (copy, folder) = (self.image.with_extension("copy"), extension.story.folder().join("after"));
-        fs::copy(&self.image, &copy).unwrap();
+        let (image, shown) = (self.image.to_str().unwrap(), copy.to_str().unwrap());
+        // Holes stay holes.
+        extension.run("cp", &["--sparse=always", image, shown]).unwrap();
         fs::create_dir_all(&folder).unwrap();
-        extension.run("mount", &["-o", Self::OPTIONS, copy.to_str().unwrap(), folder.to_str().unwrap()]).unwrap();
+        extension.run("mount", &["-o", self.options, shown, folder.to_str().unwrap()]).unwrap();
         look(&folder);
         // A program that another story just starts has copies of open files for a moment.
         let gone = || extension.run("umount", &[folder.to_str().unwrap()]).ok();
@@ -180,9 +189,23 @@ impl Disk {
 
 #[test]
 fn a_power_cut_at_any_step_leaves_whole_files_and_what_was_reported_stays() {
+    cut_the_power(EXT4);
+}
+
+#[test]
+fn a_power_cut_at_any_step_on_xfs_leaves_the_same() {
+    cut_the_power(XFS);
+}
+
+#[test]
+fn a_power_cut_at_any_step_on_btrfs_leaves_the_same() {
+    cut_the_power(BTRFS);
+}
+
+fn cut_the_power(kind: Kind) {
     let extension = Extension::begin().unwrap();
     extension.story.world().add_user("app", 61_001).unwrap();
-    let disk = Disk::mount(&extension);
+    let disk = Disk::mount(&extension, kind);
     let mut subject = Subject::new("web");
     let link = |root: &Path| root.join(subject_link());
     let mut cuts = 0;
