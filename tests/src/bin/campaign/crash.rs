@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
-use tests::handler_story::Extension;
+use tests::handler_story::{DISK, Extension, unfinished};
 use tests::story::observing;
 
 use crate::figures::{Figures, Size};
@@ -48,6 +48,9 @@ pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
                 let was_killed = matches!(pass_with(&extension, &subject.settings, point, &kill)?, Ended::Killed);
                 reached += usize::from(was_killed);
                 tries += 1;
+                if !was_killed && tries == TRIES {
+                    println!("{scenario:?}: no kill came to {point:?}");
+                }
                 if was_killed || tries == TRIES {
                     break subject;
                 }
@@ -104,19 +107,23 @@ fn at_random(extension: &Extension, kills: usize, broken: &mut Vec<String>) -> R
                 broken.push(format!("random kill {number}: {error:#}"));
             }
         }
-    }
-    for subject in &subjects {
-        subject.pass()?;
-        subject.check()?;
-    }
-    for subject in subjects {
-        let left = subject.state()?;
-        if left.keys().any(|name| name.ends_with(".tmp")) {
-            broken.push(format!("random kills: left over in {left:#?}"));
+        if let Err(error) = heal(extension, &settings, &subjects) {
+            broken.push(format!("the pass after random kill {number}: {error:#}"));
         }
-        subject.remove()?;
     }
+    subjects.iter().try_for_each(Subject::check)?;
+    subjects.into_iter().try_for_each(Subject::remove)?;
     Ok(before)
+}
+
+/// After one more pass all of the newest versions are in use, and nothing is unfinished.
+fn heal(extension: &Extension, settings: &Value, subjects: &[Subject<'_>]) -> Result<()> {
+    let synced = extension.sync(settings)?;
+    ensure!(synced.code() == Some(0), "{synced:#?}");
+    ensure!(subjects.iter().all(Subject::is_current), "a link leads to an older version");
+    let left = unfinished(&[DISK]);
+    ensure!(left.is_empty(), "left over: {left:?}");
+    Ok(())
 }
 
 /// How long the running service takes until the newest versions are in use.
