@@ -6,11 +6,41 @@ use std::sync::LazyLock;
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
-/// The names and the values that settings know.
+/// Names in answers, of a vault and of the metadata service.
+const NAMES: [&str; 20] = [
+    "id",
+    "value",
+    "contentType",
+    "attributes",
+    "enabled",
+    "nbf",
+    "exp",
+    "created",
+    "updated",
+    "managed",
+    "error",
+    "code",
+    "message",
+    "innererror",
+    "access_token",
+    "client_id",
+    "expires_in",
+    "expires_on",
+    "not_before",
+    "error_description",
+];
+
+/// The names and the values that settings and answers know.
 static WORDS: LazyLock<(Vec<String>, Vec<Value>)> = LazyLock::new(|| {
     let schema = serde_json::from_str(include_str!("../../docs/settings.schema.json")).expect("JSON");
-    let mut words = (Vec::new(), vec![json!(null), json!(true), json!(0), json!(-1), json!(1e300), json!(""), json!([]), json!({})]);
+    let mut words = (
+        Vec::new(),
+        vec![json!(null), json!(true), json!(0), json!(-1), json!(1e300), json!(""), json!([]), json!({})],
+    );
     collect(&schema, &mut words.0, &mut words.1);
+    // As likely as one of those.
+    let times = words.0.len() / NAMES.len();
+    words.0.extend(NAMES.iter().cycle().take(times * NAMES.len()).map(|name| (*name).to_owned()));
     words
 });
 
@@ -27,7 +57,12 @@ fn collect(value: &Value, names: &mut Vec<String>, values: &mut Vec<Value>) {
 
 /// Changes the document in the first `size` bytes of `data`, which has room for more; answers its new size. `None`: it is no
 /// document, or it would be too large. `change_text` changes some bytes and answers how many they are.
-pub fn mutate(data: &mut [u8], size: usize, seed: u32, change_text: fn(&mut [u8], usize, usize) -> usize) -> Option<usize> {
+pub fn mutate(
+    data: &mut [u8],
+    size: usize,
+    seed: u32,
+    change_text: fn(&mut [u8], usize, usize) -> usize,
+) -> Option<usize> {
     let mut random = Rng::with_seed(seed.into());
     let mut document: Value = serde_json::from_slice(&data[..size]).ok()?;
     for _ in 0..random.usize(1..4) {
@@ -41,15 +76,28 @@ pub fn mutate(data: &mut [u8], size: usize, seed: u32, change_text: fn(&mut [u8]
     Some(text.len())
 }
 
+/// The same of an answer: what is behind the first empty line.
+pub fn mutate_body(
+    data: &mut [u8],
+    size: usize,
+    seed: u32,
+    change_text: fn(&mut [u8], usize, usize) -> usize,
+) -> Option<usize> {
+    let body = data[..size].windows(2).position(|pair| pair == b"\n\n")? + 2;
+    mutate(&mut data[body..], size - body, seed, change_text).map(|size| body + size)
+}
+
 fn change(place: &mut Value, other: Value, random: &mut Rng, change_text: fn(&mut [u8], usize, usize) -> usize) {
     let (names, values) = &*WORDS;
     let name = random.choice(names).cloned().unwrap_or_default();
     let value = if random.bool() { other } else { random.choice(values).cloned().unwrap_or_default() };
     match place {
-        Value::Object(members) if random.u8(..) < 200 => match random.choice(members.keys().cloned().collect::<Vec<_>>()) {
-            Some(key) if random.bool() => rename(members, &key, name, random),
-            _ => drop(members.insert(name, value)),
-        },
+        Value::Object(members) if random.u8(..) < 200 => {
+            match random.choice(members.keys().cloned().collect::<Vec<_>>()) {
+                Some(key) if random.bool() => rename(members, &key, name, random),
+                _ => drop(members.insert(name, value)),
+            }
+        }
         Value::Array(items) if random.u8(..) < 200 => match items.len() {
             length if length > 0 && random.bool() => drop(items.swap_remove(random.usize(0..length))),
             _ => items.push(value),
