@@ -18,7 +18,7 @@ use crate::scenario::{Scenario, Subject, add_accounts};
 /// Every call on a file, a folder or a socket.
 const CALLS: &str = "%file,%desc,%network";
 /// Of two threads that do the same work one may be faster, so that the other never comes to the call: then once more.
-const TRIES: usize = 20;
+const TRIES: usize = 100;
 /// So many that several threads fetch and several install, in the running service.
 const CERTIFICATES: usize = 6;
 /// How long a service that is not killed may take for its start and a pass.
