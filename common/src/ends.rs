@@ -1,8 +1,6 @@
 //! Ends of the service that nobody asked for and that follow one another closely: what ends it once may end it again, and a
 //! service that comes back for a moment between two crashes is not well.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,7 +26,7 @@ impl Ends {
     /// The row that is remembered in `state`, if any can be read.
     #[must_use]
     pub fn of(state: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(path(state)).ok()?).ok()
+        files::load(&path(state)).ok().flatten()
     }
 
     /// The row with one more end.
@@ -42,8 +40,7 @@ impl Ends {
     /// # Errors
     /// The file could not be written; what was remembered before still is.
     pub fn save(&self, state: &Path) -> Result<(), FileError> {
-        // A number and a string always serialise.
-        files::replace(&path(state), &serde_json::to_vec(self).unwrap_or_default(), 0o600)
+        files::save(&path(state), self)
     }
 
     /// Ends the row, if there is one.
@@ -51,13 +48,7 @@ impl Ends {
     /// # Errors
     /// It is still remembered.
     pub fn forget(state: &Path) -> Result<(), FileError> {
-        let path = path(state);
-        match fs::remove_file(&path) {
-            Err(cause) if cause.kind() != ErrorKind::NotFound => {
-                Err(FileError { path: path.display().to_string(), cause })
-            }
-            _ => Ok(()),
-        }
+        files::remove(&path(state))
     }
 }
 
@@ -68,6 +59,8 @@ fn path(state: &Path) -> PathBuf {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -5,13 +5,16 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::system;
 
 /// A file operation that failed, with its path.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {cause}")]
 pub struct FileError {
-    /// The file that was to be written.
+    /// The file that was to be read, written or removed.
     pub path: String,
     /// What the system said.
     pub cause: io::Error,
@@ -36,6 +39,40 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> 
         return Err(failed(error));
     }
     system::sync_folder(folder).map_err(failed)
+}
+
+/// Replaces a file with `content` as JSON in one step; nobody but the owner may read it.
+///
+/// # Errors
+/// Nothing of the old file is lost.
+pub fn save(path: &Path, content: &impl Serialize) -> Result<(), FileError> {
+    let text = serde_json::to_vec(content).map_err(io::Error::from);
+    let text = text.map_err(|cause| FileError { path: path.display().to_string(), cause })?;
+    replace(path, &text, 0o600)
+}
+
+/// Reads what [`save`] wrote; `None` when there is no file.
+///
+/// # Errors
+/// It cannot be read, or holds something else.
+pub fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FileError> {
+    let failed = |cause| FileError { path: path.display().to_string(), cause };
+    match std::fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|cause| failed(cause.into())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Removes a file that may be gone.
+///
+/// # Errors
+/// It is still there.
+pub fn remove(path: &Path) -> Result<(), FileError> {
+    match std::fs::remove_file(path) {
+        Err(cause) if cause.kind() != ErrorKind::NotFound => Err(FileError { path: path.display().to_string(), cause }),
+        _ => Ok(()),
+    }
 }
 
 /// The text of a file that only the machine's administrators can have written; `None` when there is none.

@@ -7,10 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use common::files;
 use common::settings::Action;
 use fs2::FileExt;
 
-use super::note::{self, Answer, Desk, Failure, Note, Task};
+use super::note::{Answer, Desk, Failure, Note, Task};
 use super::{programs, verify};
 use crate::DONE;
 
@@ -34,13 +35,13 @@ pub(crate) fn run(state: &Path) -> Result<u8> {
     let lock = OpenOptions::new().create(true).append(true).open(desk.lock());
     let lock = lock.with_context(|| desk.lock().display().to_string())?;
     lock.lock_exclusive().with_context(|| desk.lock().display().to_string())?;
-    let answered = match note::load::<Note>(&desk.note()) {
+    let answered = match files::load::<Note>(&desk.note()) {
         Ok(None) => return Ok(DONE),
-        Ok(Some(note)) => note::save(&desk.answer(), &answer(note)),
+        Ok(Some(note)) => files::save(&desk.answer(), &answer(note)),
         Err(cause) => Err(cause),
     };
     // Without an answer it counts as failed, and is asked for again.
-    let removed = note::remove(&desk.note());
+    let removed = files::remove(&desk.note());
     if removed.is_err() {
         thread::sleep(PAUSE);
     }

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use common::files;
 use common::logging;
 use common::text::bounded;
 use log::{error, info, warn};
 
-use super::note::{self, Answer, Failure, Note, Task};
+use super::note::{Answer, Failure, Note, Task};
 use super::{Actor, Renewals, act};
 
 /// Who acts begins within a second and ends within three minutes.
@@ -38,12 +39,12 @@ impl Renewals {
     /// Takes in the answer to a note, if there is one.
     pub(super) fn read_answer(&mut self, now: Instant) -> bool {
         let path = self.desk.answer();
-        let answer = match note::load::<Answer>(&path) {
+        let answer = match files::load::<Answer>(&path) {
             Ok(None) => return false,
             Ok(Some(answer)) => answer,
             Err(cause) => {
                 warn!("{cause}; it is removed");
-                let _ = note::remove(&path);
+                let _ = files::remove(&path);
                 return false;
             }
         };
@@ -64,7 +65,7 @@ impl Renewals {
         self.forget_the_done();
         self.save_ledger();
         // Only now: until it is remembered, it is an answer.
-        if let Err(cause) = note::remove(&path) {
+        if let Err(cause) = files::remove(&path) {
             error!("{cause}");
         }
         true
@@ -120,7 +121,7 @@ impl Renewals {
 
     /// A note that comes to nothing has failed with all its tasks.
     pub(super) fn give_up(&mut self, note: &Note, reason: &str, now: Instant) {
-        let _ = note::remove(&self.desk.note());
+        let _ = files::remove(&self.desk.note());
         let failure = Failure { reason: reason.to_owned(), output: String::new() };
         for task in &note.tasks {
             self.take_in(task, Some(&failure), now);

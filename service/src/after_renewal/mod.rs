@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::files::FileError;
+use common::files::{self, FileError};
 use common::report::{Installed, Report};
 use common::settings::{Action, AfterRenewal, ObservedCertificate, Settings};
 use log::{error, warn};
@@ -98,13 +98,13 @@ impl Renewals {
         if self.certificates.is_empty() {
             // Moves until it is asked for again are nobody's business.
             for file in [self.desk.ledger(), self.desk.note(), self.desk.answer()] {
-                let _ = note::remove(&file);
+                let _ = files::remove(&file);
             }
             return;
         }
         let prepared =
             self.desk.prepare().map_err(|cause| FileError { path: self.desk.ledger().display().to_string(), cause });
-        match prepared.and_then(|()| note::load(&self.desk.ledger())) {
+        match prepared.and_then(|()| files::load(&self.desk.ledger())) {
             Ok(ledger) => self.ledger = ledger.unwrap_or_default(),
             Err(cause) => error!("what followed from earlier renewals is forgotten: {cause}"),
         }
@@ -115,12 +115,12 @@ impl Renewals {
                 left.iter().for_each(|action| self.pace.want(action, now));
             }
         }
-        match note::load::<Note>(&self.desk.note()) {
+        match files::load::<Note>(&self.desk.note()) {
             Ok(Some(note)) => self.hand_over(note, now),
             Ok(None) => {}
             Err(cause) => {
                 warn!("{cause}; it is removed");
-                let _ = note::remove(&self.desk.note());
+                let _ = files::remove(&self.desk.note());
             }
         }
         self.read_answer(now);
@@ -182,7 +182,7 @@ impl Renewals {
             }
         }
         self.save_ledger();
-        match note::save(&self.desk.note(), &note) {
+        match files::save(&self.desk.note(), &note) {
             Ok(()) => self.hand_over(note, now),
             Err(cause) => self.give_up(&note, &cause.to_string(), now),
         }
@@ -277,7 +277,7 @@ impl Renewals {
 
     fn save_ledger(&mut self) {
         // What is not remembered is done twice after a crash, or once too little: worth a word, no reason to stop.
-        if let Err(cause) = note::save(&self.desk.ledger(), &self.ledger) {
+        if let Err(cause) = files::save(&self.desk.ledger(), &self.ledger) {
             error!("what follows from renewals cannot be remembered: {cause}");
         }
     }

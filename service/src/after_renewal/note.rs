@@ -3,14 +3,11 @@
 //! The polling service can start nothing: its sandbox hides the service manager. It leaves a note; who finds it does what it
 //! says, writes the answer, and removes the note last. So a note that is there is not done, also after a crash.
 
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use common::files::{self, FileError};
 use common::settings::Action;
 use common::system::create_private_folder;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// A version of a certificate, as it is told apart on the disk and on the wire.
@@ -107,32 +104,5 @@ impl Desk {
     /// Held by who acts.
     pub(crate) fn lock(&self) -> PathBuf {
         self.folder.join("lock")
-    }
-}
-
-/// Replaces a file of the desk in one step.
-pub(crate) fn save(path: &Path, content: &impl Serialize) -> Result<(), FileError> {
-    let text = serde_json::to_vec(content).map_err(io::Error::from);
-    let text = text.map_err(|cause| FileError { path: path.display().to_string(), cause })?;
-    files::replace(path, &text, 0o600)
-}
-
-/// Reads a file of the desk; `None` when there is none.
-pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FileError> {
-    let failed = |cause| FileError { path: path.display().to_string(), cause };
-    match fs::read(path) {
-        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|cause| failed(cause.into())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed(error)),
-    }
-}
-
-/// Removes a file that may be gone.
-pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(FileError { path: path.display().to_string(), cause: error })
-        }
-        _ => Ok(()),
     }
 }
