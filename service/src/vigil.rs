@@ -77,11 +77,13 @@ impl Vigil {
                 self.supervisor.alive();
             }
             if self.is_dropped() {
-                return self.end(End::Dropped);
+                return Heard::End(self.end(End::Dropped));
             }
             let left = pause.saturating_sub(now - start);
             match self.events.recv_timeout(left.min(self.beat())) {
-                Ok(Event::Wakeup(Wakeup::Stop)) | Err(RecvTimeoutError::Disconnected) => return self.end(End::Asked),
+                Ok(Event::Wakeup(Wakeup::Stop)) | Err(RecvTimeoutError::Disconnected) => {
+                    return Heard::End(self.end(End::Asked));
+                }
                 Ok(event) => {
                     if matches!(event, Event::Wakeup(Wakeup::Poll)) {
                         self.supervisor.reloaded();
@@ -120,20 +122,20 @@ impl Vigil {
     pub(crate) fn can_write(&self) -> Result<(), End> {
         let Some(folder) = self.supervisor.closed().map(Path::display) else { return Ok(()) };
         warn!("{folder} was removed: the service starts anew, as systemd opens folders for it only then");
-        self.supervisor.stopping(&format!("starting anew: {folder} was removed"));
-        Err(End::Anew)
+        Err(self.end(End::Anew))
     }
 
-    fn end(&self, end: End) -> Heard {
+    fn end(&self, end: End) -> End {
         match end {
-            End::Asked | End::Anew => self.supervisor.stopping("ending, as asked"),
+            End::Asked => self.supervisor.stopping("ending, as asked"),
+            End::Anew => self.supervisor.stopping("starting anew: a folder for certificates was removed"),
             End::Dropped => {
                 let folder = self.handler_folder.iter().map(|folder| folder.display().to_string()).collect::<String>();
                 warn!("{folder} is gone: the extension was removed from this machine; certificates stay");
                 self.supervisor.stopping("ending: the extension was removed from this machine");
             }
         }
-        Heard::End(end)
+        end
     }
 }
 
