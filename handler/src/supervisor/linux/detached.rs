@@ -14,14 +14,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use common::files::read_trusted;
 use common::instance::Holder;
 use common::text::bounded;
 use rustix::fs::Mode;
 use rustix::process::{Signal, setsid, umask};
 
 use super::process::Process;
-use super::{ENVIRONMENT_FILE, Launch, environment_file, running};
+use super::{Launch, environment_file, running};
 
 /// Where programs are when the agent did not say.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -142,15 +141,8 @@ fn environment() -> Vec<(OsString, OsString)> {
     for name in ["LANG", "IDENTITY_ENDPOINT", "IMDS_ENDPOINT"] {
         variables.extend(std::env::var_os(name).map(|value| (name.into(), value)));
     }
-    match read_trusted(Path::new(ENVIRONMENT_FILE)) {
-        Ok(text) => variables.extend(
-            environment_file::parse(&text.unwrap_or_default())
-                .into_iter()
-                .map(|(key, value)| (key.into(), value.into())),
-        ),
-        // Certificates that are not renewed for want of a proxy are seen; a service that does not run helps nobody.
-        Err(error) => log::error!("{ENVIRONMENT_FILE}: {error}; the service is started without it"),
-    }
+    let of_the_file = environment_file::read().unwrap_or_default();
+    variables.extend(of_the_file.into_iter().map(|(name, value)| (name.into(), value.into())));
     variables
 }
 

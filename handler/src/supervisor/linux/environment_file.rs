@@ -1,10 +1,28 @@
 //! The format of systemd's `EnvironmentFile=` (systemd.exec(5)), so that one file means the same with and without systemd:
 //! `KEY=value` lines, comments after `#` or `;` at the start of a line, quotes, and a backslash that continues a line.
 
+use std::path::Path;
 use std::str::Chars;
 
+use common::files::read_trusted;
+
+/// Proxy and trust store for the service, for root to write.
+pub(super) const FILE: &str = "/etc/default/akvvm_service";
+
+/// The variables in the file, in their order. `None`, and told: somebody else than root may write it, or it cannot be read.
+/// Certificates that are not renewed for want of a proxy are seen; a service that does not run helps nobody.
+pub(super) fn read() -> Option<Vec<(String, String)>> {
+    match read_trusted(Path::new(FILE)) {
+        Ok(text) => Some(parse(&text.unwrap_or_default())),
+        Err(error) => {
+            log::error!("{FILE}: {error}; the service is started without it");
+            None
+        }
+    }
+}
+
 /// The variables in `text`, in their order. What assigns nothing is passed over, as are names that are none.
-pub(super) fn parse(text: &str) -> Vec<(String, String)> {
+fn parse(text: &str) -> Vec<(String, String)> {
     let mut variables = Vec::new();
     let mut rest = text.chars();
     while let Some(key) = key(&mut rest) {

@@ -18,9 +18,6 @@ use super::{Launch, Started, running};
 
 pub(crate) use detached::poll_now;
 
-/// Proxy and trust store for the service, for root to write.
-const ENVIRONMENT_FILE: &str = "/etc/default/akvvm_service";
-
 /// Whether the service that runs is the one that `launch` would start, in the way in which it would.
 ///
 /// # Errors

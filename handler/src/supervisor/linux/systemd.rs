@@ -3,18 +3,17 @@
 //! `systemctl` is asked, not the bus: it works without one, and on every version of systemd.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use common::files::{self, read_trusted};
+use common::files;
 use common::instance::Holder;
 use common::text::bounded;
 
-use super::{ENVIRONMENT_FILE, Launch, Started, environment_file, running, unit};
+use super::{Launch, Started, environment_file, running, unit};
 use crate::command::output_within;
 use crate::system;
 
@@ -48,16 +47,18 @@ pub(super) fn is_here() -> bool {
 /// Whether the unit is what `launch` would make it, and `holder` is its process.
 pub(super) fn is_current(launch: &Launch, holder: &Holder) -> bool {
     let is = |file: &str, text: String| fs::read_to_string(file).is_ok_and(|found| found == text);
-    is(FILE, unit::service(launch, environment()))
-        && is(STORES, unit::stores(launch, &trust()))
+    let (service, stores) = texts(launch);
+    is(FILE, service)
+        && is(STORES, stores)
         && (!launch.has_actions || is(WATCHER_FILE, unit::watcher(launch)) && is(ACTOR_FILE, unit::actor(launch)))
         && property("MainPID").is_ok_and(|process| process == holder.pid.to_string())
 }
 
 /// Writes the unit, enables it and starts it.
 pub(super) fn start(launch: &Launch) -> Result<Started> {
-    write(FILE, &unit::service(launch, environment()))?;
-    if let Err(error) = confine(launch) {
+    let (service, stores) = texts(launch);
+    write(FILE, &service)?;
+    if let Err(error) = confine(&stores) {
         log::error!("{error:#}; the service is started all the same, but may write everywhere");
     }
     let has_actions = launch.has_actions;
@@ -66,7 +67,7 @@ pub(super) fn start(launch: &Launch) -> Result<Started> {
         write(WATCHER_FILE, &unit::watcher(launch))?;
     } else {
         stop_watching()?;
-        remove(&[WATCHER_FILE, ACTOR_FILE])?;
+        [WATCHER_FILE, ACTOR_FILE].iter().try_for_each(|file| files::remove(Path::new(file)))?;
     }
     let written = [FILE, DROP_INS, WATCHER_FILE, ACTOR_FILE].map(Path::new);
     system::restore_labels(&written[..if has_actions { 4 } else { 2 }]);
@@ -117,23 +118,12 @@ fn stop_watching() -> Result<()> {
     Ok(())
 }
 
-/// Removes files that may be gone.
-fn remove(files: &[&str]) -> Result<()> {
-    for file in files {
-        match fs::remove_file(file) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).with_context(|| (*file).to_owned()),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
 /// Removes the unit of `program`, which is stopped.
 pub(super) fn forget(program: &Path) -> Result<()> {
     if !text().is_some_and(|text| unit::runs(&text, program)) {
         return Ok(());
     }
-    remove(&[STORES, WATCHER_FILE, ACTOR_FILE, FILE])?;
+    [STORES, WATCHER_FILE, ACTOR_FILE, FILE].iter().try_for_each(|file| files::remove(Path::new(file)))?;
     // What an administrator added stays.
     let _ = fs::remove_dir(DROP_INS);
     if is_here() {
@@ -148,29 +138,20 @@ fn text() -> Option<String> {
     fs::read_to_string(FILE).ok()
 }
 
-/// The file with proxy and trust store, unless somebody else than root may write it.
-fn environment() -> Option<&'static str> {
-    match read_trusted(Path::new(ENVIRONMENT_FILE)) {
-        Ok(_) => Some(ENVIRONMENT_FILE),
-        Err(error) => {
-            log::error!("{ENVIRONMENT_FILE}: {error}; the service is started without it");
-            None
-        }
-    }
-}
-
-/// The files and folders of trusted roots that it names.
-fn trust() -> Vec<PathBuf> {
-    let text = read_trusted(Path::new(ENVIRONMENT_FILE)).ok().flatten().unwrap_or_default();
-    let variables = environment_file::parse(&text).into_iter();
-    let named = variables.filter(|(name, _)| ["SSL_CERT_FILE", "SSL_CERT_DIR"].contains(&name.as_str()));
-    named.map(|(_, path)| path.into()).collect()
+/// The unit and its drop-in.
+fn texts(launch: &Launch) -> (String, String) {
+    let environment = environment_file::read();
+    let file = environment.as_ref().map(|_| environment_file::FILE);
+    let variables = environment.into_iter().flatten();
+    let trust = variables.filter(|(name, _)| ["SSL_CERT_FILE", "SSL_CERT_DIR"].contains(&name.as_str()));
+    let trust: Vec<PathBuf> = trust.map(|(_, path)| path.into()).collect();
+    (unit::service(launch, file), unit::stores(launch, &trust))
 }
 
 /// Writes the drop-in.
-fn confine(launch: &Launch) -> Result<()> {
+fn confine(stores: &str) -> Result<()> {
     fs::create_dir_all(DROP_INS).context(DROP_INS)?;
-    write(STORES, &unit::stores(launch, &trust()))
+    write(STORES, stores)
 }
 
 /// Writes a file that others may read, as systemd wants it.
