@@ -1,10 +1,10 @@
 #![no_main]
 
-use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
+use fuzz::json::{body, change_input};
+use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 
 fuzz_target!(|data: &[u8]| fuzz::in_time(fuzz::identity, data));
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
-    let changed = seed.is_multiple_of(2).then(|| fuzz::json::mutate_body(data, size, seed, fuzzer_mutate)).flatten();
-    changed.filter(|size| *size <= max_size).unwrap_or_else(|| fuzzer_mutate(data, size, max_size))
+    change_input(data, size, max_size, seed, body)
 });

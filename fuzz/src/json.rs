@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 
 use fastrand::Rng;
+use libfuzzer_sys::fuzzer_mutate;
 use serde_json::{Map, Value, json};
 
 /// Names in answers, of a vault and of the metadata service.
@@ -55,39 +56,48 @@ fn collect(value: &Value, names: &mut Vec<String>, values: &mut Vec<Value>) {
     }
 }
 
-/// Changes the document in the first `size` bytes of `data`, which has room for more; answers its new size. `None`: it is no
-/// document, or it would be too large. `change_text` changes some bytes and answers how many they are.
-pub fn mutate(
+/// Changes an input in the first `size` bytes of `data`, half of the time as bytes; answers its new size. `document` finds
+/// where in an input JSON begins that goes on to the end.
+pub fn change_input(
     data: &mut [u8],
     size: usize,
+    max_size: usize,
     seed: u32,
-    change_text: fn(&mut [u8], usize, usize) -> usize,
-) -> Option<usize> {
+    document: fn(&[u8]) -> Option<usize>,
+) -> usize {
+    let changed = seed.is_multiple_of(2).then(|| {
+        let start = document(&data[..size])?;
+        change_document(&mut data[start..max_size], size - start, seed).map(|size| start + size)
+    });
+    changed.flatten().unwrap_or_else(|| fuzzer_mutate(data, size, max_size))
+}
+
+/// All of an input is JSON.
+pub fn whole(_: &[u8]) -> Option<usize> {
+    Some(0)
+}
+
+/// JSON is the body of an answer, behind the first empty line.
+pub fn body(answer: &[u8]) -> Option<usize> {
+    answer.windows(2).position(|pair| pair == b"\n\n").map(|end| end + 2)
+}
+
+/// Changes the document in the first `size` bytes of `data`; answers its new size. `None`: it is no document, or it would be
+/// larger than `data`.
+fn change_document(data: &mut [u8], size: usize, seed: u32) -> Option<usize> {
     let mut random = Rng::with_seed(seed.into());
     let mut document: Value = serde_json::from_slice(&data[..size]).ok()?;
     for _ in 0..random.usize(1..4) {
         let values = count(&document);
         let other = nth(&mut document.clone(), &mut random.usize(0..values))?.clone();
-        let place = nth(&mut document, &mut random.usize(0..values))?;
-        change(place, other, &mut random, change_text);
+        change(nth(&mut document, &mut random.usize(0..values))?, other, &mut random);
     }
     let text = serde_json::to_vec(&document).ok()?;
     data.get_mut(..text.len())?.copy_from_slice(&text);
     Some(text.len())
 }
 
-/// The same of an answer: what is behind the first empty line.
-pub fn mutate_body(
-    data: &mut [u8],
-    size: usize,
-    seed: u32,
-    change_text: fn(&mut [u8], usize, usize) -> usize,
-) -> Option<usize> {
-    let body = data[..size].windows(2).position(|pair| pair == b"\n\n")? + 2;
-    mutate(&mut data[body..], size - body, seed, change_text).map(|size| body + size)
-}
-
-fn change(place: &mut Value, other: Value, random: &mut Rng, change_text: fn(&mut [u8], usize, usize) -> usize) {
+fn change(place: &mut Value, other: Value, random: &mut Rng) {
     let (names, values) = &*WORDS;
     let name = random.choice(names).cloned().unwrap_or_default();
     let value = if random.bool() { other } else { random.choice(values).cloned().unwrap_or_default() };
@@ -106,7 +116,7 @@ fn change(place: &mut Value, other: Value, random: &mut Rng, change_text: fn(&mu
             let mut bytes = text.clone().into_bytes();
             let length = bytes.len();
             bytes.resize(length + 64, 0);
-            let changed = change_text(&mut bytes, length, length + 64);
+            let changed = fuzzer_mutate(&mut bytes, length, length + 64);
             *text = String::from_utf8_lossy(&bytes[..changed]).into_owned();
         }
         place => *place = value,
