@@ -580,9 +580,14 @@ fn what_the_service_needs_among_secrets_is_not_hidden_and_the_others_are() {
     fs::write("/etc/default/akvvm_service", format!("SSL_CERT_FILE={}\n", trust.display())).unwrap();
     fs::create_dir("/var/spool/certs").unwrap();
     symlink("/var/spool/certs", "/srv/through").unwrap();
-    well(&machine.extension.deploy(0, &settings(&["/etc/ssl/private", "/srv/through"])).unwrap());
+    // What hides a link hides what it leads to.
+    fs::remove_dir_all("/var/backups").unwrap();
+    fs::create_dir_all("/srv/backups/certs").unwrap();
+    symlink("/srv/backups", "/var/backups").unwrap();
+    let stores = ["/etc/ssl/private", "/srv/through", "/srv/backups/certs"];
+    well(&machine.extension.deploy(0, &settings(&stores)).unwrap());
     machine.succeeds();
-    for folder in ["/etc/ssl/private", "/var/spool/certs"] {
+    for folder in ["/etc/ssl/private", "/var/spool/certs", "/srv/backups/certs"] {
         assert!(fs::read_to_string(Path::new(folder).join("contoso.web")).unwrap().contains("END CERTIFICATE"));
     }
     let hidden = machine.property("InaccessiblePaths");
@@ -592,7 +597,11 @@ fn what_the_service_needs_among_secrets_is_not_hidden_and_the_others_are() {
         ("/etc/ssl/private", false),
         ("/var/spool", false),
         ("/etc/pki/tls/private", false),
+        ("/var/backups", false),
     ] {
         assert_eq!(hidden.split(' ').any(|one| one.trim_start_matches('-') == path), is_hidden, "{path}: {hidden}");
     }
+    // Somebody changes a password all the same.
+    fs::copy("/etc/shadow", "/etc/nshadow").unwrap();
+    fs::rename("/etc/nshadow", "/etc/shadow").unwrap();
 }

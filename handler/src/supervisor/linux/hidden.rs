@@ -27,7 +27,10 @@ const SECRETS: [&str; 16] = [
 pub(super) fn from(needed: &[&Path]) -> Vec<&'static str> {
     let needed: Vec<PathBuf> =
         needed.iter().flat_map(|path| [path.to_path_buf()].into_iter().chain(behind_links(path))).collect();
-    SECRETS.into_iter().filter(|secret| !needed.iter().any(|path| path.starts_with(secret))).collect()
+    let is_needed = |secret: &Path| needed.iter().any(|path| path.starts_with(secret));
+    // systemd hides what a link leads to.
+    let may_be_hidden = |secret: &Path| !is_needed(secret) && !secret.canonicalize().is_ok_and(|real| is_needed(&real));
+    SECRETS.into_iter().filter(|secret| may_be_hidden(Path::new(secret))).collect()
 }
 
 /// Where a path leads to, as far as it is there.
