@@ -35,7 +35,7 @@ struct Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    system::be_private();
+    system::harden();
     // Nothing more can be done when the agent does not listen.
     match commands::run(cli.verb) {
         Ok(done) => {

@@ -23,9 +23,16 @@ use windows_sys::Win32::Storage::FileSystem::{
     LOCKFILE_FAIL_IMMEDIATELY, LockFileEx,
 };
 use windows_sys::Win32::System::IO::{OVERLAPPED, OVERLAPPED_0, OVERLAPPED_0_0};
+use windows_sys::Win32::System::LibraryLoader::{LOAD_LIBRARY_SEARCH_SYSTEM32, SetDefaultDllDirectories};
 
 pub use firmware::machine;
 pub use trusted::{TRUST, is_trusted};
+
+/// From now on libraries are looked for in the system's folder alone: what somebody put beside the program is not loaded.
+pub fn load_libraries_of_the_system_only() {
+    // SAFETY: it takes a number only. An old system without it looks for libraries as it always did.
+    unsafe { SetDefaultDllDirectories(LOAD_LIBRARY_SEARCH_SYSTEM32) };
+}
 
 /// What this system is called.
 pub const NAME: &str = "Windows";

@@ -28,7 +28,7 @@ pub(crate) const STATUS: &str = "status";
 pub(crate) const NEEDS: &str = "glibc 2.34 or later on x86-64";
 
 /// Keeps what this process creates from other users.
-pub(crate) fn be_private() {
+pub(crate) fn harden() {
     umask(Mode::RWXG | Mode::RWXO);
 }
 

@@ -7,9 +7,9 @@ mod windows;
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
-    CONFIG, HOME, NEEDS, PROGRAM, STATUS, TYPE, VERSIONS, be_private, make_executable, resolve, restore_labels, shelves,
+    CONFIG, HOME, NEEDS, PROGRAM, STATUS, TYPE, VERSIONS, harden, make_executable, resolve, restore_labels, shelves,
 };
 #[cfg(target_os = "windows")]
 pub(crate) use windows::{
-    CONFIG, HOME, NEEDS, PROGRAM, STATUS, TYPE, VERSIONS, be_private, make_executable, resolve, restore_labels, shelves,
+    CONFIG, HOME, NEEDS, PROGRAM, STATUS, TYPE, VERSIONS, harden, make_executable, resolve, restore_labels, shelves,
 };

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use common::system::load_libraries_of_the_system_only;
+
 /// The service's file name.
 pub(crate) const PROGRAM: &str = "akvvm_service.exe";
 /// The extension's type, in the names of handlers' folders and in manifests.
@@ -18,8 +20,10 @@ pub(crate) const STATUS: &str = "Status";
 /// What the programs need of a machine.
 pub(crate) const NEEDS: &str = "Windows Server 2019 or later on x86-64";
 
-/// Nothing has to be done: files take their permissions from the folders that they are created in.
-pub(crate) fn be_private() {}
+/// No library is loaded but the system's. Files take their permissions from the folders that they are created in.
+pub(crate) fn harden() {
+    load_libraries_of_the_system_only();
+}
 
 /// The path as it is: it would get a prefix that the names of running programs do not have.
 pub(crate) fn resolve(path: PathBuf) -> PathBuf {

@@ -11,9 +11,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use common::system::load_libraries_of_the_system_only;
 use windows_sys::Win32::Foundation::{FALSE, TRUE};
 use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, CTRL_LOGOFF_EVENT, SetConsoleCtrlHandler};
-use windows_sys::Win32::System::LibraryLoader::{LOAD_LIBRARY_SEARCH_SYSTEM32, SetDefaultDllDirectories};
 use windows_sys::core::BOOL;
 
 use crate::fluentd::Stream;
@@ -31,11 +31,10 @@ enum Listener {
     There(Sender<Event>),
 }
 
-/// Libraries are looked for in the system's folder alone. Nothing else has to be taken back: other accounts may not read
-/// the memory of the system's processes.
+/// No library is loaded but the system's. Nothing else has to be taken back: other accounts may not read the memory of the
+/// system's processes.
 pub(crate) fn harden() {
-    // SAFETY: it takes a number only. An old system without it looks for libraries as it always did.
-    unsafe { SetDefaultDllDirectories(LOAD_LIBRARY_SEARCH_SYSTEM32) };
+    load_libraries_of_the_system_only();
 }
 
 /// The system's allocator gives memory back by itself.
