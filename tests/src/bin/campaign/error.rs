@@ -67,7 +67,7 @@ fn errors_in(scenario: Scenario, size: Size) -> Result<Tally> {
     let extension = Extension::begin()?;
     add_accounts(&extension)?;
     let undisturbed = Subject::new(&extension, scenario, "undisturbed".to_owned())?;
-    let found = calls(&extension, &undisturbed.settings, CALLS, DISK)?.points;
+    let found = calls(&extension, &undisturbed.settings, CALLS, DISK)?;
     let wanted = undisturbed.state()?;
     undisturbed.remove()?;
     let elsewhere = elsewhere(&extension, scenario, &found)?;
@@ -96,7 +96,7 @@ fn errors_in(scenario: Scenario, size: Size) -> Result<Tally> {
 /// The calls of a pass on all other files: settings, roots, accounts, the program itself.
 fn elsewhere(extension: &Extension, scenario: Scenario, found: &BTreeSet<Point>) -> Result<BTreeSet<Point>> {
     let subject = Subject::new(extension, scenario, "elsewhere".to_owned())?;
-    let mut all = calls(extension, &subject.settings, CALLS, "")?.points;
+    let mut all = calls(extension, &subject.settings, CALLS, "")?;
     all.retain(|point| !found.contains(point));
     subject.remove()?;
     Ok(all)
@@ -156,7 +156,7 @@ fn endure(
             tally.ended += 1;
             return Ok(());
         }
-        Ended::Aborted | Ended::Killed => bail!("it gave up without a word"),
+        Ended::Aborted => bail!("it gave up without a word"),
     };
     let lines = disturbed.injected();
     let Some(line) = lines.first() else { return Ok(()) };

@@ -15,6 +15,7 @@ mod scenario;
 mod schedule;
 mod soak;
 mod token_theft;
+mod tracer;
 
 use std::process::ExitCode;
 use std::thread;
@@ -31,7 +32,7 @@ type Run = fn(Size, &mut Figures) -> Result<()>;
 const CAMPAIGNS: &[(&str, &str, Run)] = &[
     (
         "crash",
-        "kill -9 at every file and socket call of a pass, and at random times of the service: nothing lost, nothing leaked",
+        "kill -9 at every file and socket call of each thread of a pass, and at random times of the service: nothing lost, nothing leaked",
         crash::run,
     ),
     (

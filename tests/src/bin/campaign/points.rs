@@ -1,4 +1,4 @@
-//! The system calls of a pass, at each of which something can be made to happen.
+//! The system calls of a pass as strace sees them, at each of which it can make an error.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
@@ -36,15 +36,6 @@ impl Thread {
     }
 }
 
-/// The calls of a pass.
-#[derive(Default)]
-pub(crate) struct Calls {
-    /// At which something can be made to happen.
-    pub(crate) points: BTreeSet<Point>,
-    /// How many more there are of other threads: another thread was at the same point before.
-    pub(crate) hidden: usize,
-}
-
 /// What strace sees of these calls in a pass with these settings, with the paths of descriptors.
 pub(crate) fn trace(extension: &Extension, settings: &Value, calls: &str) -> Result<String> {
     let trace = extension.story.folder().join("trace");
@@ -54,14 +45,15 @@ pub(crate) fn trace(extension: &Extension, settings: &Value, calls: &str) -> Res
     Ok(fs::read_to_string(&trace)?)
 }
 
-/// The calls of a pass with these settings, which is made. `calls` is what strace is to look at, such as `%file,%desc`; only
-/// those count whose line in the trace holds `about`, such as a folder.
-pub(crate) fn calls(extension: &Extension, settings: &Value, calls: &str, about: &str) -> Result<Calls> {
+/// The calls of a pass with these settings, which is made, but for those of other threads where another was at the same point
+/// before. `calls` is what strace is to look at, such as `%file,%desc`; only those count whose line in the trace holds `about`,
+/// such as a folder.
+pub(crate) fn calls(extension: &Extension, settings: &Value, calls: &str, about: &str) -> Result<BTreeSet<Point>> {
     let trace = trace(extension, settings, calls)?;
     let first = trace.split(' ').next();
     let mut made: HashMap<(&str, &str), usize> = HashMap::new();
     let mut reached = HashSet::new();
-    let mut found = Calls::default();
+    let mut found = BTreeSet::new();
     for line in trace.lines() {
         let Some((thread, rest)) = line.split_once(' ') else { continue };
         let Some((call, _)) = rest.trim_start().split_once('(') else { continue };
@@ -74,18 +66,14 @@ pub(crate) fn calls(extension: &Extension, settings: &Value, calls: &str, about:
         *count += 1;
         let is_new = reached.insert((call, *count));
         let thread = if first == Some(thread) { Thread::First } else { Thread::Other };
-        if !rest.contains(about) {
-            continue;
-        }
-        match thread {
-            Thread::Other if !is_new => found.hidden += 1,
-            _ => _ = found.points.insert(Point { thread, call: call.to_owned(), count: *count }),
+        if rest.contains(about) && (is_new || thread == Thread::First) {
+            found.insert(Point { thread, call: call.to_owned(), count: *count });
         }
     }
     Ok(found)
 }
 
-/// A pass to which this is done at this call, in the words of strace: `signal=KILL:when=3`.
+/// A pass to which this is done at this call, in the words of strace: `error=EIO:when=3`.
 pub(crate) fn pass_with(extension: &Extension, settings: &Value, point: &Point, done: &str) -> Result<Ended> {
     let call = &point.call;
     let trace = extension.story.folder().join("trace");
@@ -93,7 +81,6 @@ pub(crate) fn pass_with(extension: &Extension, settings: &Value, point: &Point, 
     let inject = format!("inject={call}:{done}");
     match pass_under(extension, settings, point.thread, &["-y", "-o", &output, "-e", &filter, "-e", &inject]) {
         Ok(finished) => Ok(Ended::Itself(Disturbed { finished, trace: fs::read_to_string(&trace)? })),
-        Err(error) if format!("{error:#}").contains("ended by signal 9") => Ok(Ended::Killed),
         Err(error)
             if ["signal 6", "signal 11"]
                 .iter()
@@ -112,8 +99,6 @@ const RENAMES: &str = "renameat,renameat2";
 pub(crate) enum Ended {
     /// It went on until its end.
     Itself(Disturbed),
-    /// It was killed.
-    Killed,
     /// It gave up without a word.
     Aborted,
 }
