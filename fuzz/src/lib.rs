@@ -52,16 +52,17 @@ use std::sync::{Arc, LazyLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::settings::{Clouds, Identity, SecretUrl, Settings};
+use common::settings::{Clouds, Identity, SecretUrl, Settings, Version};
 use common::text;
 use openssl::pkey::PKey;
 use openssl::x509::X509;
 use rustix::time::{ClockId, clock_gettime};
-use ureq::http::{HeaderMap, HeaderName, HeaderValue};
+use ureq::http::{HeaderMap, HeaderValue, header};
 
 use certificate::Certificate;
 use http::Answer;
 use vault::SecretBundle;
+use vault::list::Page;
 use wiped::Wiped;
 
 // What modules expect of the program's root.
@@ -128,13 +129,19 @@ pub fn pem(data: &[u8]) {
     decode(&String::from_utf8_lossy(data), Some("application/x-pem-file"));
 }
 
-/// A vault's answer to a request for a secret: refusals, challenges, secrets.
+/// A vault's answer to a request for a secret, or for a page of its versions: refusals, challenges, secrets, lists.
 pub fn secret(data: &[u8]) {
     let Some(answer) = answer(data) else { return };
+    match Page::read(&answer, &WEB) {
+        Ok(page) => {
+            page.versions.iter().for_each(|listed| is_version(&listed.version));
+            page.next.iter().for_each(|query| is_one_line(query));
+        }
+        Err(error) => is_one_line(&error.to_string()),
+    }
     match SecretBundle::read(answer, &WEB) {
         Ok(bundle) => {
-            let version = bundle.version().to_string();
-            assert!(version.len() == 32 && version.bytes().all(|byte| byte.is_ascii_hexdigit()), "{version}");
+            is_version(bundle.version());
             match bundle.content(&WEB) {
                 Ok(content) => decode(&content.value, content.content_type.as_deref()),
                 Err(error) => is_one_line(&error.to_string()),
@@ -144,7 +151,7 @@ pub fn secret(data: &[u8]) {
     }
 }
 
-/// An answer of the metadata service, or of the Azure Arc agent.
+/// An answer of the metadata service, or of the Azure Arc agent: tokens, refusals, challenges.
 pub fn identity(data: &[u8]) {
     static IDENTITIES: LazyLock<Vec<Arc<Identity>>> = LazyLock::new(|| {
         let clients = ["", "00001111-aaaa-2222-bbbb-3333cccc4444"];
@@ -163,6 +170,10 @@ pub fn identity(data: &[u8]) {
         match identity::answer::read(&answer, identity) {
             Ok(token) => is_one_line(&format!("{token:?}")),
             Err(error) => is_one_line(&error.to_string()),
+        }
+        // The file that a challenge names is looked for, in the agent's folder only.
+        if let Err(error) = identity::arc::authorization(&answer, identity) {
+            is_one_line(&error.to_string());
         }
     }
 }
@@ -192,18 +203,27 @@ fn decode(value: &str, content_type: Option<&str>) {
     assert!(openssl::error::ErrorStack::get().errors().is_empty(), "left on the queue");
 }
 
-/// A status, lines of headers, an empty line, a body.
+/// A status, lines of headers, an empty line, a body. Of the headers those that the service reads: the others are not its
+/// business, and a fuzzer would learn the names of all that there are.
 fn answer(data: &[u8]) -> Option<Answer> {
     let end = data.windows(2).position(|pair| pair == b"\n\n")?;
     let mut lines = data[..end].split(|&byte| byte == b'\n');
     let status = std::str::from_utf8(lines.next()?).ok()?.parse().ok()?;
     let mut headers = HeaderMap::new();
     for line in lines {
-        let colon = line.iter().position(|&byte| byte == b':')?;
-        let name = HeaderName::from_bytes(&line[..colon]).ok()?;
-        headers.append(name, HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?);
+        let (name, value) = line.split_at(line.iter().position(|&byte| byte == b':')?);
+        let read = [header::DATE, header::RETRY_AFTER, header::WWW_AUTHENTICATE];
+        if let Some(known) = read.into_iter().find(|known| known.as_str().as_bytes().eq_ignore_ascii_case(name)) {
+            headers.append(known, HeaderValue::from_bytes(value[1..].trim_ascii()).ok()?);
+        }
     }
     Some(Answer { status, headers, body: Wiped::from(data[end + 2..].to_vec()) })
+}
+
+/// Fails when this could not be a part of a file's name.
+fn is_version(version: &Version) {
+    let version = version.to_string();
+    assert!(version.len() == 32 && version.bytes().all(|byte| byte.is_ascii_hexdigit()), "{version}");
 }
 
 /// Fails when a message could forge a line of the log or move a terminal's cursor.

@@ -84,8 +84,7 @@ pub(crate) fn read(answer: &Answer, identity: &Identity) -> Result<Token, Identi
     if answer.status != 200 {
         return Err(refusal(answer, identity));
     }
-    let malformed =
-        |reason: &str| IdentityError::Malformed { endpoint: identity.endpoint.to_string(), reason: reason.to_owned() };
+    let malformed = |reason: &str| IdentityError::malformed(identity, reason);
     let parsed: TokenAnswer<'_> =
         serde_json::from_slice(&answer.body).map_err(|_| malformed("it is not the documented JSON"))?;
     let text = parsed.access_token.unwrap_or_default();

@@ -4,6 +4,9 @@
 //! `WWW-Authenticate: Basic realm=PATH`, and a token when the request comes again with `Authorization: Basic CONTENT`, the
 //! file's content as it is. Any local process may have taken the agent's port: what is read and sent is decided here.
 
+use common::settings::Identity;
+use ureq::http::HeaderValue;
+
 use super::request::Request;
 use super::{IdentityError, key_file};
 use crate::http::{self, Answer};
@@ -17,29 +20,35 @@ const CHALLENGES: u32 = 2;
 /// # Errors
 /// The agent was not reached, did not challenge, or named a file that is not its key file.
 pub(super) fn ask(request: &Request<'_>) -> Result<Answer, IdentityError> {
-    let malformed = |reason: &str| IdentityError::Malformed {
-        endpoint: request.identity.endpoint.to_string(),
-        reason: reason.to_owned(),
-    };
     let mut answer = request.send(VERSION, None)?;
     for _ in 0..CHALLENGES {
         match answer.status {
             // Who gives a token to anybody is not the agent.
-            200 => return Err(malformed("it did not ask for the Azure Arc agent's key")),
+            200 => {
+                return Err(IdentityError::malformed(request.identity, "it did not ask for the Azure Arc agent's key"));
+            }
             401 => {}
             _ => return Ok(answer),
         }
-        let path = answer.header("www-authenticate").and_then(realm);
-        let path = path.ok_or_else(|| malformed("it named no key file, as the Azure Arc agent does"))?;
-        let key = key_file::read(path)?;
-        let authorization = http::secret_header(format!("Basic {}", *key));
-        let authorization = authorization.ok_or_else(|| malformed("the key in the file that it named is none"))?;
-        answer = request.send(VERSION, Some(&authorization))?;
+        answer = request.send(VERSION, Some(&authorization(&answer, request.identity)?))?;
         if answer.status != 401 {
             break;
         }
     }
     Ok(answer)
+}
+
+/// What a challenge asks for: the content of the file that it names, when that is the agent's.
+///
+/// # Errors
+/// It names no file, or one that is not the agent's key file.
+pub(crate) fn authorization(challenge: &Answer, identity: &Identity) -> Result<HeaderValue, IdentityError> {
+    let path = challenge.header("www-authenticate").and_then(realm);
+    let path =
+        path.ok_or_else(|| IdentityError::malformed(identity, "it named no key file, as the Azure Arc agent does"))?;
+    let key = key_file::read(path)?;
+    let authorization = http::secret_header(format!("Basic {}", *key));
+    authorization.ok_or_else(|| IdentityError::malformed(identity, "the key in the file that it named is none"))
 }
 
 /// The path in `Basic realm=PATH`, which the agent writes without quotes.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use common::settings::Identity;
+
 use crate::http::TransportError;
 use crate::schedule::Retry;
 
@@ -36,6 +38,11 @@ pub(crate) enum IdentityError {
 }
 
 impl IdentityError {
+    /// An answer for this identity that cannot be used, and why.
+    pub(super) fn malformed(identity: &Identity, reason: &str) -> Self {
+        Self::Malformed { endpoint: identity.endpoint.to_string(), reason: reason.to_owned() }
+    }
+
     /// Whether and how soon it makes sense to ask again.
     pub(crate) fn retry(&self) -> Retry {
         match self {

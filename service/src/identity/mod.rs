@@ -4,7 +4,7 @@
 //! [`arc`] the Azure Arc agent's.
 
 pub(crate) mod answer;
-mod arc;
+pub(crate) mod arc;
 mod error;
 mod key_file;
 mod request;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use ureq::Agent;
 
 use super::{API_VERSION, VaultError, clock_skew, refusal, version_of};
-use crate::http;
+use crate::http::{self, Answer};
 use crate::identity::Token;
 use crate::versions::Listed;
 
@@ -25,9 +25,17 @@ pub(crate) struct VersionList {
     pub(crate) clock_skew: Option<SignedDuration>,
 }
 
+/// One page of a list.
+pub(crate) struct Page {
+    pub(crate) versions: Vec<Listed>,
+    /// The query of the next one, if there is one.
+    pub(crate) next: Option<String>,
+    clock_skew: Option<SignedDuration>,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Page {
+struct Body {
     value: Vec<Item>,
     next_link: Option<String>,
 }
@@ -44,34 +52,54 @@ struct Attributes {
     created: i64,
 }
 
+impl Page {
+    /// What an answer to a request for a page of this secret's versions holds.
+    ///
+    /// # Errors
+    /// It is a refusal, or something else than versions of this secret.
+    pub(crate) fn read(answer: &Answer, url: &SecretUrl) -> Result<Self, VaultError> {
+        if answer.status != 200 {
+            return Err(refusal::of(answer, url));
+        }
+        let address = address(url);
+        let malformed = |reason: &str| VaultError::Malformed { url: address.clone(), reason: reason.to_owned() };
+        let body: Body = serde_json::from_slice(&answer.body)
+            .map_err(|_| malformed("it is not the JSON of a list of versions; does a proxy answer?"))?;
+        let listed = body.value.into_iter().map(|Item { id, attributes }| {
+            let version = version_of(&id, url).ok_or_else(|| VaultError::WrongSecret { url: address.clone() })?;
+            Ok(Listed { version, is_enabled: attributes.enabled, created: attributes.created })
+        });
+        let versions = listed.collect::<Result<_, _>>()?;
+        let next = body.next_link.filter(|next| !next.is_empty());
+        let next = next.map(|next| next_query(&next, url).ok_or_else(|| malformed("its next page is elsewhere")));
+        Ok(Self { versions, next: next.transpose()?, clock_skew: clock_skew(answer) })
+    }
+}
+
+/// Where the vault lists the versions of a secret.
+fn address(url: &SecretUrl) -> String {
+    format!("https://{}/secrets/{}/versions", url.host(), url.name())
+}
+
 /// Lists the versions of a secret, on `pages` pages at most.
 ///
 /// # Errors
 /// The vault was not reached, refused, or answered with something else.
 pub(crate) fn versions(agent: &Agent, url: &SecretUrl, token: &Token, pages: usize) -> Result<VersionList, VaultError> {
-    let address = format!("https://{}/secrets/{}/versions", url.host(), url.name());
-    let malformed = |reason: &str| VaultError::Malformed { url: address.clone(), reason: reason.to_owned() };
     let mut list = VersionList { versions: Vec::new(), pages: 0, is_whole: false, clock_skew: None };
     let mut query = format!("api-version={API_VERSION}&maxresults={PAGE}");
     while list.pages < pages {
-        let answer = http::get(agent, &format!("{address}?{query}"), &[("Authorization", token.bearer())])
+        let answer = http::get(agent, &format!("{}?{query}", address(url)), &[("Authorization", token.bearer())])
             .map_err(|source| VaultError::Transport { host: url.host().to_owned(), source })?;
-        if answer.status != 200 {
-            return Err(refusal::of(&answer, url));
-        }
-        let page: Page = serde_json::from_slice(&answer.body)
-            .map_err(|_| malformed("it is not the JSON of a list of versions; does a proxy answer?"))?;
-        for Item { id, attributes } in page.value {
-            let version = version_of(&id, url).ok_or_else(|| VaultError::WrongSecret { url: address.clone() })?;
-            list.versions.push(Listed { version, is_enabled: attributes.enabled, created: attributes.created });
-        }
+        let page = Page::read(&answer, url)?;
+        list.versions.extend(page.versions);
         list.pages += 1;
-        list.clock_skew = clock_skew(&answer);
-        let Some(next) = page.next_link.filter(|next| !next.is_empty()) else {
+        list.clock_skew = page.clock_skew;
+        let Some(next) = page.next else {
             list.is_whole = true;
             break;
         };
-        query = next_query(&next, url).ok_or_else(|| malformed("its next page is elsewhere"))?;
+        query = next;
     }
     Ok(list)
 }

@@ -3,7 +3,7 @@
 //! Wire contract: `GET /secrets/NAME[/VERSION]?api-version=7.4`. The token is sent with the first request: the audience
 //! comes from the built-in table of clouds, so no challenge is needed, and a challenge that names another one is refused.
 
-mod list;
+pub(crate) mod list;
 mod refusal;
 
 pub(crate) use list::{VersionList, versions};

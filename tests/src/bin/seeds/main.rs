@@ -1,5 +1,7 @@
 //! Writes into folders what the tests have of each kind of input, for fuzzers to begin with.
 
+mod forms;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +27,12 @@ struct Arguments {
 /// What a fuzzer reads at most, in bytes.
 const LONGEST: usize = 65_536;
 
+/// The version of the secret that the fuzzers ask for, and the list of its versions.
+const ID: &str = "https://contoso.vault.azure.net/secrets/web/ca256f81a079427485e0e5d11c666b7f";
+const LIST: &str = "https://contoso.vault.azure.net/secrets/web/versions";
+/// A token of an identity whose client id is x.
+const TOKEN: &str = "eyJ0.eyJhcHBpZCI6IngifQ.x";
+
 fn main() -> Result<()> {
     let Arguments { folder } = Arguments::parse();
     let settings =
@@ -33,8 +41,10 @@ fn main() -> Result<()> {
     let (pfx, pem): (Vec<_>, Vec<_>) = values()?.into_iter().partition(|value| value.starts_with(&[0x30]));
     write(&folder.join("pfx"), pfx)?;
     write(&folder.join("pem"), pem)?;
-    write(&folder.join("secret"), refusals().iter().map(raw))?;
-    write(&folder.join("identity"), answers().iter().map(raw))
+    let refusals = refusals();
+    write(&folder.join("secret"), refusals.iter().map(raw).chain(of_vaults()))?;
+    let answers = answers();
+    write(&folder.join("identity"), answers.iter().map(raw).chain(of_metadata_services()))
 }
 
 /// Secrets' values, as bytes: good ones in every form, and bad ones.
@@ -85,11 +95,10 @@ fn refusals() -> Vec<Response> {
 
 /// What the metadata service says: a token in each of its forms, and what it says in place of one.
 fn answers() -> Vec<Response> {
-    let token = "eyJ0.eyJhcHBpZCI6IngifQ.x";
     let tokens = [
-        json!({"access_token": token, "client_id": "x", "expires_in": "3599", "expires_on": "1700000000"}),
-        json!({"access_token": token, "expires_in": 3599, "expires_on": 1_700_000_000, "token_type": "Bearer"}),
-        json!({"access_token": token, "expires_in": "soon", "not_before": null}),
+        json!({"access_token": TOKEN, "client_id": "x", "expires_in": "3599", "expires_on": "1700000000"}),
+        json!({"access_token": TOKEN, "expires_in": 3599, "expires_on": 1_700_000_000, "token_type": "Bearer"}),
+        json!({"access_token": TOKEN, "expires_in": "soon", "not_before": null}),
         json!({"access_token": "eyJ0 x\r\n", "expires_in": -1}),
     ];
     let troubles = [
@@ -107,6 +116,84 @@ fn answers() -> Vec<Response> {
     let challenge = Response::new(401, "").header("WWW-Authenticate", "Basic realm=/var/opt/azcmagent/tokens/a.key");
     let tokens = tokens.iter().map(|token| Response::json(200, token));
     tokens.chain(troubles.iter().map(Trouble::response)).chain([challenge]).collect()
+}
+
+/// Answers of vaults with each form of each of their parts.
+fn of_vaults() -> Vec<Vec<u8>> {
+    let secrets = [
+        "@",
+        "[@]",
+        r#"{"id":@}"#,
+        r#"{"id":"ID","value":@}"#,
+        r#"{"id":"ID","value":"","contentType":@}"#,
+        r#"{"other":@,"id":"ID","value":""}"#,
+    ];
+    let lists = [
+        r#"{"value":@}"#,
+        r#"{"value":[],"nextLink":@}"#,
+        r#"{"value":[{"id":@,"attributes":{"enabled":true,"created":1}}]}"#,
+        r#"{"value":[{"id":"ID","attributes":@}]}"#,
+        r#"{"value":[{"id":"ID","attributes":{"enabled":@,"created":1}}]}"#,
+        r#"{"value":[{"id":"ID","attributes":{"enabled":true,"created":@}}]}"#,
+    ];
+    let refusals = [
+        "@",
+        "[@]",
+        r#"{"error":@}"#,
+        r#"{"error":[@]}"#,
+        r#"{"error":{"code":@}}"#,
+        r#"{"error":{"message":@}}"#,
+        r#"{"error":{"innererror":@}}"#,
+        r#"{"error":{"innererror":{"code":@}}}"#,
+    ];
+    let next = ["?api-version=7.4&$skiptoken=x", "?", "?a#b", "?a b", ""].map(|query| format!("{LIST}{query}"));
+    [
+        filled("200\n\n", &secrets, &forms::json()),
+        filled("200\n\n", &lists, &forms::json()),
+        filled("403\n\n", &refusals, &forms::json()),
+        filled("429\nRetry-After: ", &["@\n\n"], &forms::dates()),
+        filled("200\nDate: ", &["@\n\n{\"id\":\"ID\",\"value\":\"\"}"], &forms::dates()),
+        filled("200\n\n", &[r#"{"id":"ID","value":"@"}"#], &forms::base64(&[0x30; 50])),
+        filled("200\n\n", &[r#"{"value":[],"nextLink":"@"}"#], &next),
+    ]
+    .concat()
+}
+
+/// Answers of metadata services with each form of each of their parts.
+fn of_metadata_services() -> Vec<Vec<u8>> {
+    let tokens = [
+        "@",
+        "[@]",
+        r#"{"access_token":@}"#,
+        r#"{"access_token":"TOKEN","client_id":@}"#,
+        r#"{"access_token":"TOKEN","msi_res_id":@}"#,
+        r#"{"access_token":"TOKEN","expires_in":@}"#,
+        r#"{"access_token":"TOKEN","expires_on":@}"#,
+        r#"{"other":@,"access_token":"TOKEN"}"#,
+    ];
+    let refusals = ["@", "[@]", r#"{"error":@}"#, r#"{"error_description":@}"#];
+    let claims = ["@", "[@]", r#"{"appid":@}"#, r#"{"oid":@}"#, r#"{"xms_mirid":@}"#, r#"{"other":@}"#];
+    let claims = filled("", &claims, &forms::json());
+    let mut payloads: Vec<_> = claims.iter().filter_map(|claims| forms::base64(claims).pop()).collect();
+    payloads.extend(forms::base64(br#"{"appid":"00001111-aaaa-2222-bbbb-3333cccc4444"}"#));
+    [
+        filled("200\n\n", &tokens, &forms::json()),
+        filled("400\n\n", &refusals, &forms::json()),
+        filled("429\nRetry-After: ", &["@\n\n"], &forms::dates()),
+        filled("200\n\n", &[r#"{"access_token":"x.@.x"}"#], &payloads),
+    ]
+    .concat()
+}
+
+/// Each template, behind what is common to them, with each of these in the place of `@`.
+fn filled(common: &str, templates: &[&str], forms: &[impl AsRef<[u8]>]) -> Vec<Vec<u8>> {
+    let each = templates.iter().flat_map(|template| forms.iter().map(move |form| (template, form)));
+    each.filter_map(|(template, form)| {
+        let template = template.replace("ID", ID).replace("TOKEN", TOKEN);
+        let (before, after) = template.split_once('@')?;
+        Some([common.as_bytes(), before.as_bytes(), form.as_ref(), after.as_bytes()].concat())
+    })
+    .collect()
 }
 
 /// An answer as the fuzzers read it: a status, lines of headers, an empty line, a body.
