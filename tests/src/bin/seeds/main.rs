@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Parser, ValueEnum};
 use serde_json::json;
 use tests::catalogue::Kind;
@@ -32,6 +34,8 @@ const ID: &str = "https://contoso.vault.azure.net/secrets/web/ca256f81a079427485
 const LIST: &str = "https://contoso.vault.azure.net/secrets/web/versions";
 /// A token of an identity whose client id is x.
 const TOKEN: &str = "eyJ0.eyJhcHBpZCI6IngifQ.x";
+/// Base64, of claims.
+const PAYLOAD: &str = "eyJhcHBpZCI6IjAwMDAxMTExLWFhYWEtMjIyMi1iYmJiLTMzMzNjY2NjNDQ0NCJ9";
 
 fn main() -> Result<()> {
     let Arguments { folder } = Arguments::parse();
@@ -146,15 +150,36 @@ fn of_vaults() -> Vec<Vec<u8>> {
         r#"{"error":{"innererror":@}}"#,
         r#"{"error":{"innererror":{"code":@}}}"#,
     ];
-    let next = ["?api-version=7.4&$skiptoken=x", "?", "?a#b", "?a b", ""].map(|query| format!("{LIST}{query}"));
+    let given = [
+        r#"{"id":"ID","value":"\u00e9","contentType":"x","attributes":{"enabled":true,"exp":1.5}}"#,
+        r#"{"value":[{"id":"ID","attributes":{"enabled":true,"created":1}}],"nextLink":"LIST?a=b"}"#,
+        r#"{"id":"ID","id":"ID"}"#,
+        r#"{"id":"ID","value":"x","value":"x"}"#,
+        r#"{"id":"ID","contentType":"x","contentType":"x"}"#,
+        r#"{"value":[],"value":[]}"#,
+        r#"{"value":[],"nextLink":"x","nextLink":"x"}"#,
+        r#"{"value":[{"id":"x","id":"x"}]}"#,
+        r#"{"value":[{"attributes":{"enabled":true,"created":1},"attributes":{}}]}"#,
+        r#"{"value":[{"attributes":{"enabled":true,"enabled":true}}]}"#,
+        r#"{"value":[{"attributes":{"created":1,"created":1}}]}"#,
+    ];
+    let refused = [
+        r#"{"error":{"code":"x","message":"x","innererror":{"code":"x"}}}"#,
+        r#"{"error":{},"error":{}}"#,
+        r#"{"error":{"code":"","code":""}}"#,
+        r#"{"error":{"message":"","message":""}}"#,
+        r#"{"error":{"innererror":{},"innererror":{}}}"#,
+        r#"{"error":{"innererror":{"code":"","code":""}}}"#,
+    ];
     [
         filled("200\n\n", &secrets, &forms::json()),
         filled("200\n\n", &lists, &forms::json()),
         filled("403\n\n", &refusals, &forms::json()),
         filled("429\nRetry-After: ", &["@\n\n"], &forms::dates()),
         filled("200\nDate: ", &["@\n\n{\"id\":\"ID\",\"value\":\"\"}"], &forms::dates()),
-        filled("200\n\n", &[r#"{"id":"ID","value":"@"}"#], &forms::base64(&[0x30; 50])),
-        filled("200\n\n", &[r#"{"value":[],"nextLink":"@"}"#], &next),
+        filled("200\n\n", &[r#"{"id":"ID","value":"@"}"#], &forms::spoilt(PAYLOAD)),
+        given.iter().flat_map(|answer| spoilt("200\n\n", answer)).collect(),
+        refused.iter().flat_map(|answer| spoilt("403\n\n", answer)).collect(),
     ]
     .concat()
 }
@@ -173,27 +198,54 @@ fn of_metadata_services() -> Vec<Vec<u8>> {
     ];
     let refusals = ["@", "[@]", r#"{"error":@}"#, r#"{"error_description":@}"#];
     let claims = ["@", "[@]", r#"{"appid":@}"#, r#"{"oid":@}"#, r#"{"xms_mirid":@}"#, r#"{"other":@}"#];
+    let given = [
+        r#"{"access_token":"TOKEN","client_id":"x","msi_res_id":"x","expires_in":"1","expires_on":1}"#,
+        r#"{"access_token":"x","access_token":"x"}"#,
+        r#"{"client_id":"x","client_id":"x"}"#,
+        r#"{"msi_res_id":"x","msi_res_id":"x"}"#,
+        r#"{"expires_in":"x","expires_in":"x"}"#,
+        r#"{"expires_on":"x","expires_on":"x"}"#,
+    ];
+    let refused = [
+        r#"{"error":"x","error_description":"x"}"#,
+        r#"{"error":"x","error":"x"}"#,
+        r#"{"error_description":"x","error_description":"x"}"#,
+    ];
+    let challenge = r#"Basic realm="/var/opt/azcmagent/tokens/a.key""#;
     let claims = filled("", &claims, &forms::json());
-    let mut payloads: Vec<_> = claims.iter().filter_map(|claims| forms::base64(claims).pop()).collect();
-    payloads.extend(forms::base64(br#"{"appid":"00001111-aaaa-2222-bbbb-3333cccc4444"}"#));
+    let payloads = claims.iter().map(|claims| URL_SAFE_NO_PAD.encode(claims).into_bytes());
+    let payloads: Vec<_> = payloads.chain(forms::spoilt(PAYLOAD)).collect();
     [
         filled("200\n\n", &tokens, &forms::json()),
         filled("400\n\n", &refusals, &forms::json()),
         filled("429\nRetry-After: ", &["@\n\n"], &forms::dates()),
         filled("200\n\n", &[r#"{"access_token":"x.@.x"}"#], &payloads),
+        given.iter().flat_map(|answer| spoilt("200\n\n", answer)).collect(),
+        refused.iter().flat_map(|answer| spoilt("400\n\n", answer)).collect(),
+        filled("401\nWWW-Authenticate: ", &["@\n\n"], &forms::spoilt(challenge)),
     ]
     .concat()
 }
 
-/// Each template, behind what is common to them, with each of these in the place of `@`.
-fn filled(common: &str, templates: &[&str], forms: &[impl AsRef<[u8]>]) -> Vec<Vec<u8>> {
+/// An answer as it is, and with one change anywhere, behind what it begins with.
+fn spoilt(beginning: &str, answer: &str) -> Vec<Vec<u8>> {
+    filled(beginning, &["@"], &forms::spoilt(&named(answer)))
+}
+
+/// Each template, behind what they begin with, with each of these in the place of `@`.
+fn filled(beginning: &str, templates: &[&str], forms: &[impl AsRef<[u8]>]) -> Vec<Vec<u8>> {
     let each = templates.iter().flat_map(|template| forms.iter().map(move |form| (template, form)));
     each.filter_map(|(template, form)| {
-        let template = template.replace("ID", ID).replace("TOKEN", TOKEN);
+        let template = named(template);
         let (before, after) = template.split_once('@')?;
-        Some([common.as_bytes(), before.as_bytes(), form.as_ref(), after.as_bytes()].concat())
+        Some([beginning.as_bytes(), before.as_bytes(), form.as_ref(), after.as_bytes()].concat())
     })
     .collect()
+}
+
+/// Names in their places.
+fn named(text: &str) -> String {
+    text.replace("ID", ID).replace("LIST", LIST).replace("TOKEN", TOKEN)
 }
 
 /// An answer as the fuzzers read it: a status, lines of headers, an empty line, a body.
