@@ -78,8 +78,10 @@ Thu Nov 27 08:49:37 2036
 0
 18446744073709551615
 18446744073709551616";
-/// Places of time, by name.
-const ZONES: &str = "GMT UT EST EDT CST CDT MST MDT PST PDT XYZ ABCDE ABCDEF +0130 -0830
+/// Zones of time, by name.
+const ZONES: &str = "GMT UT EST EDT CST CDT MST MDT PST PDT XYZ ABCDE ABCDEF +0130 -0830";
+/// Those of the military.
+const LETTERS: &str = "
     A B C D E F G H I J K L M N O P Q R S T U V W X Y Z a b c d e f g h i j k l m n o p q r s t u v w x y z";
 
 /// What takes the place of a character of a text that is spoilt: letters, marks that a parser knows, the parts of longer
@@ -88,8 +90,8 @@ const OTHERS: [&[u8]; 12] = [b"", b"x", b"0", b"9", b" ", b"\t", b"\"", b"\\", b
 
 /// What can stand where a value of JSON is expected.
 pub(crate) fn json() -> Vec<Vec<u8>> {
-    let plain = NUMBERS.split_whitespace().map(str::as_bytes).chain(TEXTS.iter().copied()).map(<[u8]>::to_vec);
-    plain.chain(VALUES.iter().map(|value| value.as_bytes().to_vec())).collect()
+    let texts = TEXTS.iter().map(|text| text.to_vec());
+    NUMBERS.split_whitespace().chain(VALUES).map(Vec::from).chain(texts).collect()
 }
 
 /// Values of `Retry-After` and `Date`, each month, weekday and zone among them.
@@ -99,9 +101,10 @@ pub(crate) fn dates() -> Vec<Vec<u8>> {
     let months = months.map(|month| format!("7 {month} 2036"));
     let days = days.map(|day| format!("{day}, 7"));
     let long = ["Thu, 27 Nov 2036 08:49:37 +0130 (x)", "7 Nov 36 08:49 GMT", "180"].map(str::to_owned);
-    let spoilt = months.into_iter().chain(days).chain(long).flat_map(|date| spoilt(&date));
-    let zones = ZONES.split_whitespace().map(|zone| format!("7 Nov 2036 08:49:37 {zone}").into_bytes());
-    DATES.lines().map(|date| date.as_bytes().to_vec()).chain(zones).chain(spoilt).collect()
+    let spoilt_dates = months.into_iter().chain(days).chain(long).flat_map(|date| spoilt(&date));
+    let zones = ZONES.split_whitespace().flat_map(spoilt).chain(LETTERS.split_whitespace().map(Vec::from));
+    let zones = zones.map(|zone| [b"7 Nov 2036 08:49:37 ", &*zone].concat());
+    DATES.lines().map(Vec::from).chain(zones).chain(spoilt_dates).collect()
 }
 
 /// A text as it is, and cut, without a character, or with another one in its place, anywhere.

@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Parser, ValueEnum};
 use serde_json::json;
+use tests::bundle::Bundle;
 use tests::catalogue::Kind;
 use tests::hostile;
 use tests::http::Response;
@@ -68,6 +69,16 @@ fn values() -> Result<Vec<Vec<u8>>> {
         }
     }
     bundles.extend(hostile::all(&issued)?.into_iter().map(|(_, bundle)| bundle));
+    // Sorting has other ways for many; these are found in any order.
+    for count in [21, 33, 64, 100] {
+        let namesakes = hostile::namesakes(count)?;
+        let mut parts: Vec<_> = namesakes.value.split_inclusive("-----END CERTIFICATE-----\n").collect();
+        parts.sort_unstable();
+        bundles.push(Bundle::text(&parts.concat()));
+        parts.reverse();
+        bundles.push(Bundle::text(&parts.concat()));
+        bundles.push(namesakes);
+    }
     bundles.iter().map(|bundle| bundle.bytes().or_else(|_| Ok(bundle.value.clone().into_bytes()))).collect()
 }
 
