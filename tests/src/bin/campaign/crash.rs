@@ -38,8 +38,8 @@ pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
             wanted = undisturbed.state()?;
             undisturbed.remove()?;
         }
-        // A sample takes every twentieth, another one in each scenario.
-        let step = size.of(20, 1, 1);
+        // A sample takes every twentieth or third, another one in each scenario.
+        let step = size.of(20, 3, 1);
         let before = reached;
         let points: Vec<&Call> = found.iter().skip(scenario as usize % step).step_by(step).collect();
         all += points.len();
@@ -74,7 +74,7 @@ pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
         }
         figures.note(&format!("calls of {scenario:?}, killed at"), format!("{}, {}", points.len(), reached - before));
     }
-    figures.at_least("kills at a call", reached, size.of(50, 1_500, 1_500));
+    figures.at_least("kills at a call", reached, size.of(50, 500, 1_500));
     figures.note("of these at a call of a helping thread", of_helpers);
     figures.exactly("calls that no kill came to", all - reached, 0);
     let kills = size.of(20, 300, 1_000);
