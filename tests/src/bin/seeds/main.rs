@@ -4,13 +4,14 @@ mod forms;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Parser, ValueEnum};
 use serde_json::json;
-use tests::bundle::Bundle;
+use tests::bundle::{Bundle, Part};
 use tests::catalogue::Kind;
 use tests::hostile;
 use tests::http::Response;
@@ -27,6 +28,7 @@ struct Arguments {
     folder: PathBuf,
 }
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
 /// What a fuzzer reads at most, in bytes.
 const LONGEST: usize = 65_536;
 
@@ -69,17 +71,29 @@ fn values() -> Result<Vec<Vec<u8>>> {
         }
     }
     bundles.extend(hostile::all(&issued)?.into_iter().map(|(_, bundle)| bundle));
-    // Sorting has other ways for many; these are found in any order.
-    for count in [21, 33, 64, 100] {
-        let namesakes = hostile::namesakes(count)?;
-        let mut parts: Vec<_> = namesakes.value.split_inclusive("-----END CERTIFICATE-----\n").collect();
-        parts.sort_unstable();
-        bundles.push(Bundle::text(&parts.concat()));
-        parts.reverse();
-        bundles.push(Bundle::text(&parts.concat()));
-        bundles.push(namesakes);
+    // Sorting has other ways for many, and for what is in order already.
+    for count in [12, 24, 40, 64] {
+        for days in [|at| at, |at| 64 - at, |at| at * 37 % 64, |at| at % 3, |_| 0, |at| at % 32] {
+            bundles.push(of_one_name(count, days)?);
+        }
     }
     bundles.iter().map(|bundle| bundle.bytes().or_else(|_| Ok(bundle.value.clone().into_bytes()))).collect()
+}
+
+/// A leaf, and certificates that have its issuer's name and end so many days from now; every fourth does not say which key it
+/// has, and ends later.
+fn of_one_name(count: u32, days: fn(u32) -> u32) -> Result<Bundle> {
+    let issued = Authority::new("Namesake", 0)?.issue(&Request::new("namesake.example.com"))?;
+    let mut parts = issued.parts();
+    let now = SystemTime::now();
+    for at in 0..count {
+        let namesake = match at % 4 {
+            0 => Authority::without_key_identifiers("Namesake", 0)?.root().clone(),
+            _ => Request::new("Namesake Root").valid(now, now + DAY * days(at)).self_signed()?.leaf,
+        };
+        parts.push(Part::Certificate(namesake));
+    }
+    Bundle::pem(&parts)
 }
 
 /// What a vault says in place of a secret.
