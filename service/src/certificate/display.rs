@@ -1,6 +1,7 @@
 //! Text of the value and of the vault in messages. It comes from whoever may write to the vault: what could forge a
 //! line of a log or turn the direction of the text is escaped, and what is long is cut.
 
+use common::text::bounded;
 use openssl::x509::X509NameRef;
 
 /// Characters of one text in a message.
@@ -23,27 +24,7 @@ pub(super) fn name(name: &X509NameRef) -> String {
 
 /// Any text.
 pub(super) fn text(text: &str) -> String {
-    let mut shown = String::new();
-    for (at, character) in text.chars().enumerate() {
-        if at == MAX_LENGTH {
-            shown.push('…');
-            break;
-        }
-        if character.is_control() || is_format(character) {
-            shown.extend(character.escape_unicode());
-        } else {
-            shown.push(character);
-        }
-    }
-    shown
-}
-
-/// Marks and overrides of direction, separators of lines, characters without width.
-fn is_format(character: char) -> bool {
-    matches!(
-        character,
-        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-    )
+    bounded(text, MAX_LENGTH)
 }
 
 #[cfg(test)]
@@ -66,7 +47,7 @@ mod tests {
 
     #[test]
     fn escapes_what_could_forge_a_line_or_turn_the_text() {
-        assert_eq!(text("a\nb\x1b[31m\u{85}\u{202e}\u{2028}"), r"a\u{a}b\u{1b}[31m\u{85}\u{202e}\u{2028}");
+        assert_eq!(text("a\nb\x1b[31m\u{85}\u{202e}\u{2028}"), r"a\nb\u{1b}[31m\u{85}\u{202e}\u{2028}");
     }
 
     #[test]
