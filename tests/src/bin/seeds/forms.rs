@@ -116,3 +116,15 @@ pub(crate) fn spoilt(text: &str) -> Vec<Vec<u8>> {
     });
     places.chain([text.as_bytes().to_vec()]).collect()
 }
+
+/// DER as it is, and cut, or with another byte in the place of one, anywhere: other lengths, and the tags of texts, of an
+/// identifier, and of an octet string in pieces.
+pub(crate) fn spoilt_der(der: &[u8]) -> Vec<Vec<u8>> {
+    let places = (0..der.len()).flat_map(|place| {
+        let (before, after) = der.split_at(place);
+        let others = [0x00, 0x06, 0x0c, 0x14, 0x1c, 0x1e, 0x24, 0x30, 0x7f, 0x80, 0xff];
+        let others = others.map(|other| [before, &[other], &after[1..]].concat());
+        others.into_iter().chain([before.to_vec()])
+    });
+    places.chain([der.to_vec()]).collect()
+}

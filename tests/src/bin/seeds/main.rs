@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use clap::{Parser, ValueEnum};
 use serde_json::json;
 use tests::bundle::{Bundle, Part};
@@ -77,7 +77,21 @@ fn values() -> Result<Vec<Vec<u8>>> {
             bundles.push(of_one_name(count, days)?);
         }
     }
+    for (label, key) in
+        [("PRIVATE KEY", issued.key.private_key_to_pkcs8()?), ("EC PRIVATE KEY", issued.key.private_key_to_der()?)]
+    {
+        let leaf = block("CERTIFICATE", &issued.leaf.to_der()?);
+        bundles.extend(forms::spoilt_der(&key).iter().map(|key| Bundle::text(&(block(label, key) + &leaf))));
+    }
+    let key = block("PRIVATE KEY", &issued.key.private_key_to_pkcs8()?);
+    let leaves = forms::spoilt_der(&issued.leaf.to_der()?);
+    bundles.extend(leaves.iter().map(|leaf| Bundle::text(&(key.clone() + &block("CERTIFICATE", leaf)))));
     bundles.iter().map(|bundle| bundle.bytes().or_else(|_| Ok(bundle.value.clone().into_bytes()))).collect()
+}
+
+/// A block of PEM.
+fn block(label: &str, der: &[u8]) -> String {
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
 }
 
 /// A leaf, and certificates that have its issuer's name and end so many days from now; every fourth does not say which key it
