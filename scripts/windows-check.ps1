@@ -17,7 +17,7 @@ HOST:PORT of a TLS server on this machine, such as IIS, that must show the newes
 The name that is asked for there.
 
 .PARAMETER Disruptive
-Also checks that the service ends in time and that it is started again after a failure.
+Also checks that the service ends in time, and that it is started again after a failure and counts it.
 
 .EXAMPLE
 .\windows-check.ps1 -Accounts 'NETWORK SERVICE' -Connect localhost:443 -ServerName www.contoso.com
@@ -229,6 +229,13 @@ if ($Disruptive) {
             if ($now.State -eq 'Running' -and $now.ProcessId -ne $process) { return $true }
         }
         'it was not within a minute'
+    }
+    Test-That 'and counts that end' {
+        foreach ($second in 1..10) {
+            Start-Sleep -Seconds 1
+            if (Test-Path "$folder\state\ends.json") { return $true }
+        }
+        'it did not within ten seconds'
     }
 }
 Write-Output "$script:failed failed"

@@ -11,6 +11,7 @@ pub mod instance;
 pub mod lock;
 pub mod logging;
 pub mod report;
+pub mod run;
 pub mod sequence;
 pub mod settings;
 pub mod status;

@@ -61,6 +61,10 @@ fn serve(file: &Path, folders: &Folders, origin: Origin, status_file: Option<Pat
     let telemetry = telemetry(&settings, folders, origin.events_folder);
     let stores = settings.certificates.iter().filter_map(|observed| observed.target.folder()).map(AsRef::as_ref);
     let vigil = Vigil::new(Supervisor::of_this_process(stores), origin.handler_folder, events);
+    let is_alone = !vigil.supervisor.counts_ends();
+    if is_alone {
+        begin(&folders.state);
+    }
     let end = match origin.machine {
         Some(machine) if is_copy(machine.trim()) => wait_for_enable(&vigil),
         _ => {
@@ -70,11 +74,23 @@ fn serve(file: &Path, folders: &Folders, origin: Origin, status_file: Option<Pat
             Agent::new(settings, status_file, telemetry, renewals, recovery).run(&sender, &vigil)
         }
     };
+    if is_alone && let Err(error) = common::run::end(&folders.state) {
+        warn!("this end will be counted as one that nobody asked for: {error}");
+    }
     info!("ended");
     Ok(match end {
         End::Asked | End::Anew => DONE,
         End::Dropped => DROPPED,
     })
+}
+
+/// Nobody else counts how often the service ends without being asked to.
+fn begin(state: &Path) {
+    match common::run::begin(state) {
+        Ok(None) => {}
+        Ok(Some(ends)) => warn!("the service ended unexpectedly, {} in a row: {}", ends.times, ends.cause),
+        Err(error) => warn!("ends that nobody asks for are not all counted: {error}"),
+    }
 }
 
 /// Log lines go to a collector, too, where the settings name one.

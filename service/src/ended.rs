@@ -12,7 +12,7 @@ use common::status::{CODE_SERVICE, StatusFile};
 use jiff::Timestamp;
 
 use crate::daemon::sequence;
-use crate::recovery::LOGS;
+use crate::system::LOGS;
 use crate::{DONE, DROPPED, FAILED, WRONG};
 
 pub(crate) fn run(file: &Path, folders: &Folders) -> Result<u8> {

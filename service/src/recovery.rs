@@ -7,8 +7,7 @@ use common::ends::{Ends, MANY, WELL_AFTER};
 use common::status::StatusFile;
 use log::{info, warn};
 
-/// Where a person finds more of ends that nobody asked for.
-pub(crate) const LOGS: &str = "see journalctl -u akvvm_service, and akvvm_service.log";
+use crate::system::LOGS;
 
 /// The row of ends before this start, as long as it counts.
 pub(crate) struct Recovery {

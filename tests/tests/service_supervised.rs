@@ -238,6 +238,67 @@ fn five_such_ends_in_a_row_are_an_error_until_the_service_has_lived_for_ten_minu
 }
 
 #[test]
+fn where_nobody_counts_its_ends_the_next_start_does() {
+    let story = Story::begin().unwrap();
+    story.put("web").unwrap();
+    let clock = Clock::new(&story).unwrap();
+    let run = || {
+        clock.pass(0).unwrap();
+        story.run_with(&story.observing(&["web"]), &clock.environment()).unwrap()
+    };
+    let crash = |service: Service| {
+        let mut service = service;
+        service.signal(Signal::KILL).unwrap();
+        assert_eq!(service.wait().unwrap(), None);
+    };
+    let state = story.folder().join("state");
+    let times = || {
+        let text = fs::read(state.join("ends.json")).ok()?;
+        serde_json::from_slice::<serde_json::Value>(&text).unwrap()["times"].as_u64()
+    };
+
+    for before in 0..5 {
+        let service = run();
+        service.wait_until(LONG, fine).unwrap();
+        assert_eq!(times(), (before > 0).then_some(before));
+        crash(service);
+    }
+    let service = run();
+    let is_trouble = |reported: &Reported| {
+        let message = reported.message.as_deref().unwrap_or_default();
+        reported.status.as_deref() == Some("error")
+            && message.contains("5 times in a row, last by: process ")
+            && message.contains("crashed or was killed")
+            && message.contains("; 1 of 1 certificates installed")
+    };
+    service.wait_until(LONG, is_trouble).unwrap();
+    clock.pass(600).unwrap();
+    service.poll().unwrap();
+    assert!(fine(&service.reported()), "{:#?}", service.reported());
+    crash(service);
+    let service = run();
+    service.wait_until(LONG, fine).unwrap();
+    assert_eq!(times(), Some(1), "another row");
+
+    // The machine was booted since.
+    crash(service);
+    let mark = state.join("run.json");
+    fs::write(&mark, r#"{"process": 7, "since": 7}"#).unwrap();
+    let service = run();
+    service.wait_until(LONG, fine).unwrap();
+    assert_eq!(times(), Some(1));
+    assert_eq!(service.end().unwrap().0, Some(0));
+    assert!(times().is_none() && !mark.exists(), "it was asked to");
+
+    // Systemd would.
+    let socket = NotifySocket::at(&story.folder().join("notify")).unwrap();
+    let service = supervised(&story, &socket, &[]);
+    service.wait_until(LONG, fine).unwrap();
+    crash(service);
+    assert!(times().is_none() && !mark.exists());
+}
+
+#[test]
 fn an_end_that_was_asked_for_ends_a_row_of_others() {
     let story = Story::begin().unwrap();
     story.put("web").unwrap();

@@ -143,6 +143,71 @@ fn it_lives_from_its_deployment_to_its_removal() {
 }
 
 #[test]
+fn a_service_that_crashes_five_times_in_a_row_is_an_error_until_somebody_starts_it_anew() {
+    let story = Story::begin().unwrap();
+    let guest = Guest::begin(&story).unwrap();
+    let certificate = put(&story, "web");
+    let handler = guest.unpack(FIRST).unwrap();
+    well(&handler.run("install", 0).unwrap());
+    well(&handler.enable(0, &story.observing(&["web"])).unwrap());
+    succeeds(&handler, 0);
+    installed(&guest, &handler, &certificate);
+    let status = handler.folder().join("Status/0.status");
+    let state = guest.disk("Program Files/akvvm/state");
+    let times = || {
+        let text = fs::read(state.join("ends.json")).ok()?;
+        serde_json::from_slice::<Value>(&text).unwrap()["times"].as_u64()
+    };
+    // Wine's manager sees only when it is to start the service that it has ended.
+    let crash = || {
+        let process = service(&guest).process.to_string();
+        guest.wine.succeed(&mut guest.wine.command("taskkill", &["/f", "/pid", &process])).unwrap();
+    };
+    // As the manager does after a failure, which Wine's does not.
+    let start = || {
+        fs::remove_file(&status).unwrap();
+        let start = || guest.wine.succeed(&mut guest.wine.command("sc", &["start", "akvvm_service"])).ok();
+        wait_for(PATIENCE, "start", start).unwrap();
+    };
+
+    for time in 1..5 {
+        crash();
+        start();
+        succeeds(&handler, 0);
+        assert_eq!(times(), Some(time));
+    }
+    crash();
+    start();
+    let words = "5 times in a row, last by: process ";
+    let is_trouble = || {
+        let reported = handler.reported(0);
+        let message = reported.message.as_deref().unwrap_or_default();
+        let is_told = message.contains(words) && message.contains("; 1 of 1 certificates installed");
+        (reported.valid() && reported.status.as_deref() == Some("error") && is_told).then_some(())
+    };
+    let waited = wait_for(PATIENCE, "error", is_trouble);
+    assert!(waited.is_ok(), "{:#?}\n{}", handler.reported(0), handler.log());
+    let troubled = service(&guest);
+    well(&handler.run("enable", 0).unwrap());
+    assert!(service(&guest) == troubled && is_trouble().is_some(), "the agent's look at it is no start");
+
+    // An operator starts it anew.
+    guest.control(STOP).unwrap();
+    let stopped = || Some(service(&guest)).filter(|service| service.state == STOPPED && service.process == 0);
+    wait_for(PATIENCE, "end", stopped).unwrap();
+    start();
+    succeeds(&handler, 0);
+    assert_eq!(times(), None);
+
+    // The machine was booted since.
+    crash();
+    fs::write(state.join("run.json"), r#"{"process": 7, "since": 7}"#).unwrap();
+    start();
+    succeeds(&handler, 0);
+    assert_eq!(times(), None);
+}
+
+#[test]
 fn an_update_replaces_a_service_that_runs_and_keeps_what_belongs_to_it() {
     let story = Story::begin().unwrap();
     let guest = Guest::begin(&story).unwrap();

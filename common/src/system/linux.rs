@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use fs2::FileExt;
 
@@ -24,6 +25,12 @@ pub const CLOUDS_FILE: &str = "/etc/akvvm/clouds.json";
 pub fn machine() -> Option<String> {
     let number = std::fs::read_to_string("/sys/class/dmi/id/product_uuid").ok()?;
     Some(number.trim().to_ascii_lowercase()).filter(|number| !number.is_empty())
+}
+
+/// How long ago the machine was booted, where the kernel says so.
+pub fn uptime() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/uptime").ok()?;
+    Duration::try_from_secs_f64(text.split_whitespace().next()?.parse().ok()?).ok()
 }
 
 /// What a file must be to be trusted, and how to make it so.

@@ -8,10 +8,10 @@ mod windows;
 #[cfg(target_os = "linux")]
 pub use linux::{
     CLOUDS_FILE, DEFAULT_STORE, NAME, STATE_FOLDER, STORE_LOCATION, TRUST, create_private_folder, errors_go_to_journal,
-    is_at, is_trusted, machine, rename, sync_folder, temporary_file, try_lock,
+    is_at, is_trusted, machine, rename, sync_folder, temporary_file, try_lock, uptime,
 };
 #[cfg(target_os = "windows")]
 pub use windows::{
     CLOUDS_FILE, NAME, STATE_FOLDER, STORE_LOCATION, TRUST, create_private_folder, errors_go_to_journal, is_at,
-    is_trusted, load_libraries_of_the_system_only, machine, rename, sync_folder, temporary_file, try_lock,
+    is_trusted, load_libraries_of_the_system_only, machine, rename, sync_folder, temporary_file, try_lock, uptime,
 };

@@ -24,6 +24,7 @@ use windows_sys::Win32::Storage::FileSystem::{
 };
 use windows_sys::Win32::System::IO::{OVERLAPPED, OVERLAPPED_0, OVERLAPPED_0_0};
 use windows_sys::Win32::System::LibraryLoader::{LOAD_LIBRARY_SEARCH_SYSTEM32, SetDefaultDllDirectories};
+use windows_sys::Win32::System::SystemInformation::GetTickCount64;
 
 pub use firmware::machine;
 pub use trusted::{TRUST, is_trusted};
@@ -32,6 +33,12 @@ pub use trusted::{TRUST, is_trusted};
 pub fn load_libraries_of_the_system_only() {
     // SAFETY: it takes a number only. An old system without it looks for libraries as it always did.
     unsafe { SetDefaultDllDirectories(LOAD_LIBRARY_SEARCH_SYSTEM32) };
+}
+
+/// How long ago the machine was booted.
+pub fn uptime() -> Option<Duration> {
+    // SAFETY: it takes nothing, and cannot fail.
+    Some(Duration::from_millis(unsafe { GetTickCount64() }))
 }
 
 /// What this system is called.

@@ -29,6 +29,9 @@ pub(crate) use program::{Finished, run_within};
 pub(crate) use supervisor::Supervisor;
 pub(crate) use trust::Trust;
 
+/// Where a person finds more of ends that nobody asked for.
+pub(crate) const LOGS: &str = "see journalctl -u akvvm_service, and akvvm_service.log";
+
 /// Keeps keys in this process: no core dump, no other process of the same user reading its memory, and no file that is
 /// readable before it is meant to be.
 pub(crate) fn harden() {

@@ -8,10 +8,10 @@ mod windows;
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
-    Finished, Supervisor, Trust, connect_to_socket, harden, host_name, own_address, peek, release_memory, run_within,
-    supervised, wake,
+    Finished, LOGS, Supervisor, Trust, connect_to_socket, harden, host_name, own_address, peek, release_memory,
+    run_within, supervised, wake,
 };
 #[cfg(target_os = "windows")]
 pub(crate) use windows::{
-    Supervisor, Trust, connect_to_socket, harden, host_name, own_address, peek, release_memory, supervised, wake,
+    LOGS, Supervisor, Trust, connect_to_socket, harden, host_name, own_address, peek, release_memory, supervised, wake,
 };

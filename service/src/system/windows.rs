@@ -22,6 +22,9 @@ use crate::vigil::{Event, Wakeup};
 pub(crate) use scm::supervised;
 pub(crate) use trust::Trust;
 
+/// Where a person finds more of ends that nobody asked for.
+pub(crate) const LOGS: &str = "see the event logs System and Application, and akvvm_service.log";
+
 /// Who is told what the outside wants.
 static EVENTS: Mutex<Listener> = Mutex::new(Listener::Expected { end: false });
 
@@ -110,6 +113,11 @@ impl Supervisor {
     /// The supervisor that this process was started by, if any.
     pub(crate) fn of_this_process<'a>(_folders: impl Iterator<Item = &'a Path>) -> Self {
         Self { beat: None }
+    }
+
+    /// Whether somebody counts ends that nobody asked for. The service control manager starts the service again, and no more.
+    pub(crate) fn counts_ends(&self) -> bool {
+        false
     }
 
     /// The service does its work from now on.

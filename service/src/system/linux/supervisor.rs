@@ -46,6 +46,11 @@ impl Supervisor {
         Self { beat, listener, openings }
     }
 
+    /// Whether somebody counts ends that nobody asked for: systemd runs `ended` after each of them.
+    pub(crate) fn counts_ends(&self) -> bool {
+        self.listener.is_some()
+    }
+
     /// The service does its work from now on; `line` says how it stands.
     pub(crate) fn ready(&self, line: &str) {
         self.tell(&format!("READY=1\nSTATUS={line}"));
