@@ -304,10 +304,16 @@ fn a_service_that_does_not_listen_is_killed_and_replaced() {
         handler.succeed("enable", "0");
         let first = machine.process();
         handler.service_that("");
+        // It could not take its mark away; what ended before is of no account.
+        let counted = ["run.json", "ends.json"].map(|name| Path::new(STATE_FOLDER).join(name));
+        for file in &counted {
+            fs::write(file, "{}").unwrap();
+        }
         handler.write_settings(1, &good(60));
         handler.succeed("enable", "1");
         assert_ne!(machine.process(), first);
         handler.is_reported_by_the_service(1);
+        assert!(counted.iter().all(|file| !file.exists()));
     });
 }
 

@@ -14,11 +14,13 @@ use std::path::Path;
 use anyhow::Result;
 use common::instance::{self, Holder};
 
-pub(crate) use launch::Launch;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{foreign, forget, is_current, poll_now, start, stop};
+use linux as system;
 #[cfg(target_os = "windows")]
-pub(crate) use windows::{foreign, forget, is_current, poll_now, start, stop};
+use windows as system;
+
+pub(crate) use launch::Launch;
+pub(crate) use system::{foreign, forget, is_current, poll_now, stop};
 
 /// How a start went that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,18 @@ pub(crate) enum Started {
     Process(u32),
     /// It runs as soon as the system has booted as far as the network.
     AtItsTurn,
+}
+
+/// Starts the service and waits until it is ready. None may be running.
+///
+/// # Errors
+/// It did not get ready, with its last words or the code that it ended with.
+pub(crate) fn start(launch: &Launch) -> Result<Started> {
+    // What ended the service before was another start's, with other settings perhaps, or another version.
+    if let Err(error) = common::run::end(&launch.folders.state) {
+        log::warn!("{error}");
+    }
+    system::start(launch)
 }
 
 /// The service that runs now, if any.

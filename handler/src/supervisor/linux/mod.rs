@@ -11,7 +11,6 @@ mod unit;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use common::ends::Ends;
 use common::instance::Holder;
 
 use super::{Launch, Started, running};
@@ -33,10 +32,6 @@ pub(crate) fn is_current(launch: &Launch, holder: &Holder) -> Result<bool> {
 /// # Errors
 /// It did not get ready, with its last words.
 pub(crate) fn start(launch: &Launch) -> Result<Started> {
-    // What ended the service before was another start's, with other settings perhaps, or another version.
-    if let Err(error) = Ends::forget(&launch.folders.state) {
-        log::warn!("{error}");
-    }
     if systemd::is_here() { systemd::start(launch) } else { detached::start(launch).map(Started::Process) }
 }
 
