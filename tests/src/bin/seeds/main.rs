@@ -1,4 +1,4 @@
-//! Writes into folders what the tests have of each kind of input, for fuzzers to begin with.
+//! Writes into a folder what the tests have of a kind of input, for a fuzzer to begin with.
 
 mod forms;
 
@@ -21,11 +21,25 @@ use tests::pki::{Authority, KeyKind, Request};
 use tests::refusal::{Refusal, Scene};
 use tests::settings::{cases, samples};
 
-/// Writes seeds for the fuzzers
+/// Writes seeds for a fuzzer
 #[derive(Parser)]
 struct Arguments {
-    /// A folder, which gets one for each kind of input
+    /// What it makes up
+    kind: Input,
+    /// Where it looks for what it begins with
     folder: PathBuf,
+    /// Where others keep what they learned of the values of secrets
+    values: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Input {
+    Settings,
+    Pfx,
+    Pem,
+    Secret,
+    Identity,
+    Log,
 }
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -40,18 +54,55 @@ const TOKEN: &str = "eyJ0.eyJhcHBpZCI6IngifQ.x";
 /// Base64, of claims.
 const PAYLOAD: &str = "eyJhcHBpZCI6IjAwMDAxMTExLWFhYWEtMjIyMi1iYmJiLTMzMzNjY2NjNDQ0NCJ9";
 
+/// What other programs wrote.
+const PKCS12: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../service/tests/data/pkcs12");
+
 fn main() -> Result<()> {
-    let Arguments { folder } = Arguments::parse();
-    let settings =
-        samples()?.into_iter().map(|sample| sample.settings).chain(cases().into_iter().map(|case| case.settings));
-    write(&folder.join("settings"), settings.map(|settings| settings.to_string().into_bytes()))?;
-    let (pfx, pem): (Vec<_>, Vec<_>) = values()?.into_iter().partition(|value| value.starts_with(&[0x30]));
-    write(&folder.join("pfx"), pfx)?;
-    write(&folder.join("pem"), pem)?;
-    let refusals = refusals();
-    write(&folder.join("secret"), refusals.iter().map(raw).chain(of_vaults()))?;
-    let answers = answers();
-    write(&folder.join("identity"), answers.iter().map(raw).chain(of_metadata_services()))
+    let Arguments { kind, folder, values } = Arguments::parse();
+    let seeds = match kind {
+        Input::Settings => settings()?,
+        Input::Pfx => values_that(true)?.into_iter().chain(contents(Path::new(PKCS12))?).collect(),
+        Input::Pem => values_that(false)?,
+        Input::Secret => {
+            let learned: Vec<_> = values.iter().map(|folder| contents(folder)).collect::<Result<_>>()?;
+            let values = Some(learned.concat()).filter(|learned| !learned.is_empty()).map_or_else(self::values, Ok)?;
+            values.iter().map(|value| holding(value)).chain(refusals().iter().map(raw)).chain(of_vaults()).collect()
+        }
+        Input::Identity => answers().iter().map(raw).chain(of_metadata_services()).collect(),
+        Input::Log => vec!["first\r\n2026-01-01 \x1b[31m\u{202e}x".into()],
+    };
+    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    for (number, seed) in seeds.into_iter().filter(|seed| seed.len() <= LONGEST).enumerate() {
+        let file = folder.join(format!("seed-{number}"));
+        fs::write(&file, seed).with_context(|| file.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// What the files in a folder hold, if there is one.
+fn contents(folder: &Path) -> Result<Vec<Vec<u8>>> {
+    let Ok(files) = fs::read_dir(folder) else { return Ok(Vec::new()) };
+    files.map(|file| Ok(fs::read(file?.path())?)).collect()
+}
+
+fn settings() -> Result<Vec<Vec<u8>>> {
+    let samples = samples()?.into_iter().map(|sample| sample.settings);
+    Ok(samples.chain(cases().into_iter().map(|case| case.settings)).map(|one| one.to_string().into_bytes()).collect())
+}
+
+/// Those values that are binary, or those that are text.
+fn values_that(are_binary: bool) -> Result<Vec<Vec<u8>>> {
+    Ok(values()?.into_iter().filter(|value| value.starts_with(&[0x30]) == are_binary).collect())
+}
+
+/// An answer of a vault with this value.
+fn holding(value: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(value);
+    let secret = match text.contains("-----BEGIN ") {
+        true => json!({"value": text, "id": ID, "contentType": "application/x-pem-file"}),
+        false => json!({"value": STANDARD.encode(value), "id": ID}),
+    };
+    format!("200\n\n{secret}").into_bytes()
 }
 
 /// Secrets' values, as bytes: good ones in every form, and bad ones.
@@ -291,13 +342,4 @@ fn named(text: &str) -> String {
 fn raw(answer: &Response) -> Vec<u8> {
     let headers: String = answer.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
     [format!("{}\n{headers}\n", answer.status).as_bytes(), &answer.body].concat()
-}
-
-fn write(folder: &Path, inputs: impl IntoIterator<Item = Vec<u8>>) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    for (number, input) in inputs.into_iter().filter(|input| input.len() <= LONGEST).enumerate() {
-        let file = folder.join(format!("seed-{number}"));
-        fs::write(&file, input).with_context(|| file.display().to_string())?;
-    }
-    Ok(())
 }
