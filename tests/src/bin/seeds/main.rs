@@ -29,7 +29,7 @@ struct Arguments {
     /// Where it looks for what it begins with
     folder: PathBuf,
     /// Where others keep what they learned of the values of secrets
-    values: Vec<PathBuf>,
+    learned: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -58,14 +58,19 @@ const PAYLOAD: &str = "eyJhcHBpZCI6IjAwMDAxMTExLWFhYWEtMjIyMi1iYmJiLTMzMzNjY2NjN
 const PKCS12: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../service/tests/data/pkcs12");
 
 fn main() -> Result<()> {
-    let Arguments { kind, folder, values } = Arguments::parse();
+    let Arguments { kind, folder, learned } = Arguments::parse();
+    let learned: Vec<_> = learned.iter().map(|folder| contents(folder)).collect::<Result<_>>()?;
+    let learned = learned.concat();
     let seeds = match kind {
         Input::Settings => settings()?,
         Input::Pfx => values_that(true)?.into_iter().chain(contents(Path::new(PKCS12))?).collect(),
-        Input::Pem => values_that(false)?,
+        // A value is read for what it is, whatever it is called.
+        Input::Pem => {
+            let binary = learned.into_iter().chain(values_that(true)?).filter(|value| is_binary(value));
+            values_that(false)?.into_iter().chain(binary.map(|value| STANDARD.encode(value).into_bytes())).collect()
+        }
         Input::Secret => {
-            let learned: Vec<_> = values.iter().map(|folder| contents(folder)).collect::<Result<_>>()?;
-            let values = Some(learned.concat()).filter(|learned| !learned.is_empty()).map_or_else(self::values, Ok)?;
+            let values = if learned.is_empty() { values()? } else { learned };
             values.iter().map(|value| holding(value)).chain(refusals().iter().map(raw)).chain(of_vaults()).collect()
         }
         Input::Identity => answers().iter().map(raw).chain(of_metadata_services()).collect(),
@@ -92,7 +97,12 @@ fn settings() -> Result<Vec<Vec<u8>>> {
 
 /// Those values that are binary, or those that are text.
 fn values_that(are_binary: bool) -> Result<Vec<Vec<u8>>> {
-    Ok(values()?.into_iter().filter(|value| value.starts_with(&[0x30]) == are_binary).collect())
+    Ok(values()?.into_iter().filter(|value| is_binary(value) == are_binary).collect())
+}
+
+/// Whether it begins as a PKCS #12 does.
+fn is_binary(value: &[u8]) -> bool {
+    value.starts_with(&[0x30])
 }
 
 /// An answer of a vault with this value.
