@@ -109,22 +109,22 @@ pub(crate) fn dates() -> Vec<Vec<u8>> {
 
 /// A text as it is, and cut, without a character, or with another one in its place, anywhere.
 pub(crate) fn spoilt(text: &str) -> Vec<Vec<u8>> {
-    let places = (0..text.len()).flat_map(|place| {
-        let (before, after) = text.as_bytes().split_at(place);
-        let others = OTHERS.iter().map(move |other| [before, other, &after[1..]].concat());
-        others.chain([before.to_vec()])
-    });
-    places.chain([text.as_bytes().to_vec()]).collect()
+    changed(text.as_bytes(), OTHERS)
 }
 
 /// DER as it is, and cut, or with another byte in the place of one, anywhere: other lengths, and the tags of texts, of an
 /// identifier, and of an octet string in pieces.
 pub(crate) fn spoilt_der(der: &[u8]) -> Vec<Vec<u8>> {
-    let places = (0..der.len()).flat_map(|place| {
-        let (before, after) = der.split_at(place);
-        let others = [0x00, 0x06, 0x0c, 0x14, 0x1c, 0x1e, 0x24, 0x30, 0x7f, 0x80, 0xff];
-        let others = others.map(|other| [before, &[other], &after[1..]].concat());
+    let others = [0x00, 0x06, 0x0c, 0x14, 0x1c, 0x1e, 0x24, 0x30, 0x7f, 0x80, 0xff];
+    changed(der, others.each_ref().map(std::slice::from_ref))
+}
+
+/// Bytes as they are, and cut, or with each of these in the place of one, anywhere.
+fn changed<const N: usize>(bytes: &[u8], others: [&[u8]; N]) -> Vec<Vec<u8>> {
+    let places = (0..bytes.len()).flat_map(|place| {
+        let (before, after) = bytes.split_at(place);
+        let others = others.map(|other| [before, other, &after[1..]].concat());
         others.into_iter().chain([before.to_vec()])
     });
-    places.chain([der.to_vec()]).collect()
+    places.chain([bytes.to_vec()]).collect()
 }
