@@ -1,4 +1,6 @@
-//! Linux: paths, and trust by ownership.
+//! Linux: paths, trust by ownership, mounts.
+
+mod mounts;
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -8,6 +10,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use fs2::FileExt;
+
+pub use mounts::Mounts;
 
 /// What this system is called.
 pub const NAME: &str = "Linux";

@@ -49,7 +49,7 @@ pub(super) fn is_current(launch: &Launch, holder: &Holder) -> bool {
     let is = |file: &str, text: String| fs::read_to_string(file).is_ok_and(|found| found == text);
     let (service, stores) = texts(launch);
     is(FILE, service)
-        && is(STORES, stores)
+        && fs::read_to_string(STORES).is_ok_and(|found| unit::suffices(&found, &stores))
         && (!launch.has_actions || is(WATCHER_FILE, unit::watcher(launch)) && is(ACTOR_FILE, unit::actor(launch)))
         && property("MainPID").is_ok_and(|process| process == holder.pid.to_string())
 }

@@ -3,6 +3,7 @@
 //! A key that an older systemd does not know is a line in the journal and nothing else: `PrivateIPC=` and
 //! `NoExecPaths=` need 248, `RestartSteps=` 254, and `WantsMountsFor=` 256.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,8 @@ use super::{Launch, hidden};
 
 /// What the unit begins with, and by which it is known again.
 const MARK: &str = "# Written by akvvm_handler at each enable. Own changes: systemctl edit akvvm_service\n";
+/// The line of the drop-in with what is hidden.
+const HIDDEN: &str = "InaccessiblePaths=";
 /// What the service reaches of `/run`: its manager and the journal, not the bus; and those who answer for names. What is
 /// missing is passed over.
 const RUN: [&str; 13] = [
@@ -212,8 +215,10 @@ pub(super) fn stores(launch: &Launch, trust: &[PathBuf]) -> String {
     let writable: Vec<String> = written.iter().map(|folder| path(format!("-{}", folder.display()))).collect();
     let writable = writable.join(" ");
     let read = [&launch.program, &launch.settings, &launch.handler].into_iter().chain(trust).chain(&launch.collector);
-    let needed: Vec<&Path> = written.into_iter().chain(read.map(PathBuf::as_path)).collect();
-    let hidden: Vec<String> = hidden::from(&needed).into_iter().map(|path| format!("-{path}")).collect();
+    let read = read.map(PathBuf::as_path).chain(LIBRARIES.iter().map(Path::new));
+    let needed: Vec<&Path> = written.into_iter().chain(read).collect();
+    let hidden: Vec<String> =
+        hidden::from(&needed).into_iter().map(|hidden| path(format!("-{}", hidden.display()))).collect();
     let collector = launch.collector.as_deref().and_then(reached).map(|folder| path(format!("-{}", folder.display())));
     let collector = collector.map(|folder| format!("BindReadOnlyPaths={folder}\n")).unwrap_or_default();
     format!(
@@ -225,11 +230,25 @@ WantsMountsFor={}
 ProtectSystem=strict
 ReadWritePaths={writable}
 NoExecPaths={writable}
-InaccessiblePaths={}
+{HIDDEN}{}
 {collector}",
         stores.join(" "),
         hidden.join(" ")
     )
+}
+
+/// Whether the drop-in `found` does for the service what `wanted` would, and hides nothing that it needs. What others made
+/// private since then is hidden from the next start on, and what they removed is nothing: they must not restart the service.
+pub(super) fn suffices(found: &str, wanted: &str) -> bool {
+    let ((found, hides), (wanted, may_hide)) = (without_hidden(found), without_hidden(wanted));
+    found == wanted && hides.difference(&may_hide).all(|path| !Path::new(path.trim_start_matches('-')).exists())
+}
+
+/// The lines of a drop-in, but for the paths that it hides.
+fn without_hidden(text: &str) -> (Vec<&str>, HashSet<&str>) {
+    let (hidden, rest): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with(HIDDEN));
+    let paths = hidden.into_iter().flat_map(|line| line[HIDDEN.len()..].trim_matches('"').split("\" \""));
+    (rest, paths.collect())
 }
 
 /// The folder of a collector's socket, where `/run` hides it: a socket alone would be lost when the collector starts anew.

@@ -50,12 +50,24 @@ fn secrets_of_others_are_hidden_unless_something_that_is_needed_lies_there() {
     let hidden = |launch: &Launch, trust: &[PathBuf]| line(&stores(launch, trust), "InaccessiblePaths").to_owned();
     let all = hidden(&launch(), &[]);
     assert!(
-        ["-/etc/shadow", "-/root", "-/home", "-/tmp"].iter().all(|path| all.split(' ').any(|one| one == *path)),
+        ["/etc/shadow", "/root", "/home", "/tmp"].iter().all(|path| all.contains(&format!("\"-{path}\""))),
         "{all}"
     );
-    assert_eq!(hidden(&launch(), &["/home/ca.pem".into()]), all.replace("-/home ", ""));
+    assert_eq!(hidden(&launch(), &["/home/ca.pem".into()]), all.replace(r#""-/home" "#, ""));
     let launch = Launch { collector: Some("/tmp/fluent.socket".into()), ..launch() };
-    assert_eq!(hidden(&launch, &[]), all.replace("-/tmp ", ""));
+    assert_eq!(hidden(&launch, &[]), all.replace(r#""-/tmp" "#, ""));
+}
+
+#[test]
+fn a_drop_in_that_hides_nothing_that_is_needed_may_stay() {
+    let text = stores(&launch(), &[]);
+    let found = |paths: &str| {
+        text.lines().map(|line| if line.starts_with(HIDDEN) { paths } else { line }).collect::<Vec<_>>().join("\n")
+    };
+    assert!(suffices(&text, &text) && suffices(&found("InaccessiblePaths=\"-/root\" \"-/not/there any more\""), &text));
+    assert!(!suffices(&found("InaccessiblePaths=\"-/root\" \"-/usr/bin\""), &text));
+    let launch = Launch { stores: vec![Path::new("/srv/other").into()], ..launch() };
+    assert!(!suffices(&text, &stores(&launch, &[])));
 }
 
 #[test]
