@@ -1,6 +1,6 @@
-"""What a program can do that runs in place of the service: told as JSON, the system's word for each attempt.
+"""What code can do that runs in the service: told as JSON, the system's word for each attempt.
 
-    escape.py PLACES RESULTS    PLACES is JSON: what is written, read and connected to; RESULTS a file
+The variable PLACES names a file of JSON: what is written, read and connected to; RESULTS one that is made.
 """
 
 import ctypes
@@ -9,7 +9,6 @@ import json
 import mmap
 import os
 import socket
-import sys
 
 libc = ctypes.CDLL(None, use_errno=True)
 SYSCALLS = {
@@ -123,10 +122,10 @@ def attempts(places):
         yield f"read {path}", lambda path=path: read(path)
     for path in ["/run/systemd/private", "/run/dbus/system_bus_socket", "/run/docker.sock", "/run/containerd/containerd.sock"]:
         yield f"connect to {path}", lambda path=path: connect(path)
-    yield "open a file by its handle, past the mounts", lambda: by_handle(store, "/srv/victim")
+    yield "open a file by its handle, past the mounts", lambda: by_handle(store, places["victim"])
     yield "make a set-user-id program", lambda: make_mode(store, 0o4755)
     yield "make a device", lambda: os.mknod(os.path.join(store, "device"), 0o20600, os.makedev(1, 1))
-    yield "link a file from elsewhere into the store", lambda: os.link("/srv/victim", os.path.join(store, "linked"))
+    yield "link a file from elsewhere into the store", lambda: os.link(places["victim"], os.path.join(store, "linked"))
     yield "start a program", lambda: start("/bin/true")
     yield "start a shell", lambda: start("/bin/sh", "-c", "true")
     yield "start a program by the loader of programs", lambda: start(places["loader"], "/bin/true")
@@ -161,6 +160,9 @@ def attempts(places):
     yield "connect to the metadata service", lambda: socket.create_connection(("169.254.169.254", 80), 5)
     yield "connect to the vault", lambda: socket.create_connection(("contoso.vault.azure.net", 443), 5)
     yield "connect to another address", lambda: socket.create_connection(tuple(places["another address"]), 5)
+    yield "send a datagram to another address", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.2", 9))
+    yield "connect to a socket beside the store", lambda: connect(places["socket"])
+    yield "connect to a socket without a name in the file system", lambda: connect("\0" + places["nameless"])
 
 
 def outcome(attempt):
@@ -171,8 +173,9 @@ def outcome(attempt):
     return "done"
 
 
-with open(sys.argv[1]) as file:
+with open(os.environ["PLACES"]) as file:
     results = {name: outcome(attempt) for name, attempt in attempts(json.load(file))}
-with open(sys.argv[2] + ".part", "w") as file:
+unfinished = os.environ["RESULTS"] + ".part"
+with open(unfinished, "w") as file:
     json.dump(results, file)
-os.rename(sys.argv[2] + ".part", sys.argv[2])
+os.rename(unfinished, os.environ["RESULTS"])

@@ -1,9 +1,11 @@
-//! A program of an attacker in place of the service, in the sandbox of its unit under a real systemd: what it can write,
-//! read, start and connect to. What is not on the list of what it may is refused.
+//! An attacker's code in the running service, in the sandbox of its unit under a real systemd: what it can write, read, start
+//! and connect to. What is not on the list of what it may is refused.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -15,28 +17,37 @@ use tests::systemd::Systemd;
 use crate::figures::{Figures, Size};
 
 const UNIT: &str = "akvvm_service";
-const STORE: &str = "/srv/certs";
-const VICTIM: &str = "/srv/victim";
+const STORE: &str = "/opt/web/certs";
+const VICTIM: &str = "/opt/web/victim";
+const SOCKET: &str = "/opt/web/socket";
+const NAMELESS: &str = "of somebody else";
 /// What tries.
 const PROGRAM: &str = include_str!("escape.py");
-/// Where it lies, what it is told, and what it tells.
-const SCRIPT: &str = "/srv/escape.py";
-const PLACES: &str = "/srv/places.json";
-const RESULTS: &str = "/srv/certs/results.json";
-/// All that is done when it is tried. Files of others can be read where secrets do not use to lie: the service must get into
-/// folders of anybody's. Any address can be connected to: that of a vault or a proxy is not known beforehand.
-const ALLOWED: [&str; 8] = [
+/// What runs it in the service.
+const LIBRARY: &str = include_str!("escape.c");
+const TAKEN_OVER: &str = "/srv/escape.so";
+/// Where it lies, what it is told, and what it tells: where the service may read and write.
+const SCRIPT: &str = "/opt/web/certs/escape.py";
+const PLACES: &str = "/opt/web/certs/places.json";
+const RESULTS: &str = "/opt/web/certs/results.json";
+/// All that is done when it is tried: why this and no less is in `docs/campaigns.md`.
+const ALLOWED: [&str; 13] = [
     "write to the store",
     "write to the status",
     "write to the log",
     "write to the state",
-    "read a file of another's beside the store",
+    "read what everybody may read",
+    "read a private file where programs do not use to have one",
+    "read a private file on another disk",
     "connect to the metadata service",
     "connect to the vault",
     "connect to another address",
+    "send a datagram to another address",
+    "connect to a socket beside the store",
+    "connect to a socket without a name in the file system",
 ];
 /// Secrets of others, which this puts there.
-const SECRETS: [(&str, &str); 11] = [
+const SECRETS: [(&str, &str); 17] = [
     ("the hashes of passwords", "/etc/shadow"),
     ("the hashes of passwords of groups", "/etc/gshadow"),
     ("a key of root's for SSH", "/root/.ssh/id_ed25519"),
@@ -47,8 +58,16 @@ const SECRETS: [(&str, &str); 11] = [
     ("a ticket of Kerberos", "/tmp/krb5cc_0"),
     ("what waits to be printed or sent", "/var/spool/mail/root"),
     ("what was put aside", "/var/backups/shadow.bak"),
-    ("a file of another's beside the store", "/srv/private"),
+    ("a secret of a program's", "/etc/program/secret"),
+    ("data of a program's", "/var/lib/program/data"),
+    ("a program from elsewhere", "/opt/program/settings"),
+    ("the keys and settings of other extensions", "/var/lib/waagent/Contoso.Other-1.0.0/config/0.settings"),
+    ("a file of another's beside the store", "/opt/web/private"),
+    ("a private file where programs do not use to have one", "/data/private"),
+    ("a private file on another disk", "/srv/private"),
 ];
+/// Sockets of programs that do what they are told, by a unit that listens there.
+const BAIT: &str = "[Socket]\nListenStream=/run/docker.sock\nListenStream=/run/containerd/containerd.sock\n";
 /// By the ABI.
 const LOADERS: [&str; 2] = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
 
@@ -60,17 +79,24 @@ pub(crate) fn run(_: Size, figures: &mut Figures) -> Result<()> {
     world.overlay("/home")?;
     let systemd = Systemd::boot(world)?;
     extension.agent.enter(&systemd);
-    let outcome = extension.deploy(0, &observing(&[observed("web", STORE, &json!({}))]))?;
-    ensure!(outcome.ready(), "{outcome:#?}");
-    extension.agent.wait_for("success", PATIENCE)?;
-
+    fs::create_dir("/opt/web")?;
     fs::write(VICTIM, "of somebody else")?;
     for (_, path) in SECRETS {
         systemd.run("install", &["-D", "--mode=600", "--owner=1", VICTIM, path])?;
     }
+    fs::write("/etc/systemd/system/bait.socket", BAIT)?;
+    fs::write("/etc/systemd/system/bait.service", "[Service]\nExecStart=/bin/sleep infinity\n")?;
+    systemd.run("systemctl", &["start", "bait.socket"])?;
+    let outcome = extension.deploy(0, &observing(&[observed("web", STORE, &json!({}))]))?;
+    ensure!(outcome.ready(), "{outcome:#?}");
+    extension.agent.wait_for("success", PATIENCE)?;
+
     let elsewhere = TcpListener::bind("127.0.0.2:0")?;
-    fs::write(SCRIPT, PROGRAM)?;
+    let _socket = UnixListener::bind(SOCKET)?;
+    let _nameless = UnixListener::bind_addr(&SocketAddr::from_abstract_name(NAMELESS)?)?;
     let status = extension.agent.status_file()?;
+    let mut read = BTreeMap::from(SECRETS);
+    read.insert("what everybody may read", "/etc/os-release");
     let places = json!({
         "written": {
             "the store": STORE,
@@ -78,40 +104,52 @@ pub(crate) fn run(_: Size, figures: &mut Figures) -> Result<()> {
             "the log": extension.agent.log_folder()?,
             "the state": "/var/lib/akvvm",
             "the programs": extension.agent.folder()?,
-            "another folder of the disk": "/srv",
+            "another folder of the disk": "/opt/web",
         },
-        "read": BTreeMap::from(SECRETS),
+        "read": read,
+        "victim": VICTIM,
+        "socket": SOCKET,
+        "nameless": NAMELESS,
         "loader": LOADERS.into_iter().find(|path| Path::new(path).exists()).context("no loader of programs")?,
         "another address": ["127.0.0.2", elsewhere.local_addr()?.port()],
     });
+    fs::write(SCRIPT, PROGRAM)?;
     fs::write(PLACES, places.to_string())?;
-    let drop_in = format!("/etc/systemd/system/{UNIT}.service.d/zz-escape.conf");
-    // All of the unit stays but what runs in it, and what that is made of.
-    let python = Path::new("/usr/bin/python3").canonicalize()?;
-    let modules = Path::new("/usr/lib").join(python.file_name().context("a name")?);
-    let program = format!(
-        "[Service]\nType=oneshot\nRestart=no\nExecStartPre=\nExecStart=\nExecStopPost=\nExecPaths={} {}\n\
-         ExecStart={} {SCRIPT} {PLACES} {RESULTS}\n",
-        python.display(),
-        modules.display(),
-        python.display()
-    );
-    fs::write(&drop_in, program)?;
-    systemd.run("systemctl", &["daemon-reload"])?;
-    let started = systemd.run("systemctl", &["restart", UNIT]);
-    let journal = || systemd.run("journalctl", &["--no-pager", "--lines=30", "--unit", UNIT]).unwrap_or_default();
-    started.with_context(journal)?;
-    wait_for(PATIENCE, "results", || Path::new(RESULTS).exists().then_some(())).with_context(journal)?;
+    take_over(&systemd).with_context(|| {
+        systemd.run("journalctl", &["--no-pager", "--lines=30", "--unit", UNIT]).unwrap_or_default()
+    })?;
     let results: BTreeMap<String, String> = serde_json::from_slice(&fs::read(RESULTS)?)?;
 
     let is_allowed = |name: &str| ALLOWED.contains(&name);
     let done = |result: &String| result == "done";
+    let untried: Vec<_> = ALLOWED.iter().filter(|name| !results.contains_key(**name)).collect();
+    ensure!(untried.is_empty(), "not tried: {untried:?}");
     let unexpected: Vec<_> = results.iter().filter(|(name, result)| done(result) != is_allowed(name)).collect();
     for (name, result) in &results {
         figures.note(name, result);
     }
-    figures.at_least("attempts", results.len(), 90);
+    figures.at_least("attempts", results.len(), 95);
     figures.exactly("done though not on the list, or refused though on it", unexpected.len(), 0);
     ensure!(unexpected.is_empty(), "{unexpected:#?}");
     Ok(())
+}
+
+/// Starts the service with the attacker's code in it. Nothing of its sandbox is changed, but that this code may be loaded.
+fn take_over(systemd: &Systemd) -> Result<()> {
+    let python = Path::new("/usr/bin/python3").canonicalize()?;
+    let modules = Path::new("/usr/lib").join(python.file_name().context("a name")?);
+    fs::write("/srv/escape.c", LIBRARY)?;
+    let build = format!(
+        "gcc -shared -fPIC /srv/escape.c -o {TAKEN_OVER} $($(uname -m)-linux-gnu-python3-config --includes --ldflags --embed)"
+    );
+    systemd.run("sh", &["-c", &build])?;
+    let drop_in = format!(
+        "[Service]\nExecPaths={TAKEN_OVER} {}\n\
+         Environment=LD_PRELOAD={TAKEN_OVER} SCRIPT={SCRIPT} PLACES={PLACES} RESULTS={RESULTS}\n",
+        modules.display()
+    );
+    fs::write(format!("/etc/systemd/system/{UNIT}.service.d/zz-escape.conf"), drop_in)?;
+    systemd.run("systemctl", &["daemon-reload"])?;
+    systemd.run("systemctl", &["restart", UNIT])?;
+    wait_for(PATIENCE, "results", || Path::new(RESULTS).exists().then_some(()))
 }

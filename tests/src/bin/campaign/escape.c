@@ -1,0 +1,25 @@
+/* An attacker's code in the service: what it does first when its work has begun, confined as it then is. */
+
+#define _GNU_SOURCE
+#include <Python.h>
+#include <dlfcn.h>
+#include <sys/socket.h>
+
+static const char begun[] = "READY=1";
+
+/* What the service tells systemd goes through here. */
+ssize_t sendto(int to, const void *data, size_t length, int flags, const struct sockaddr *address, socklen_t size)
+{
+    static int done;
+    ssize_t (*next)(int, const void *, size_t, int, const struct sockaddr *, socklen_t) = dlsym(RTLD_NEXT, "sendto");
+    FILE *script = NULL;
+    if (!done && length >= strlen(begun) && memcmp(data, begun, strlen(begun)) == 0) {
+        done = 1;
+        script = fopen(getenv("SCRIPT"), "r");
+    }
+    if (script) {
+        Py_InitializeEx(0);
+        PyRun_SimpleFile(script, "escape.py");
+    }
+    return next(to, data, length, flags, address, size);
+}
