@@ -430,7 +430,8 @@ fn what_the_azure_arc_agent_tells_all_services_is_heard_in_the_sandbox() {
     let systemd = Systemd::boot(extension.story.world()).unwrap();
     extension.agent.enter(&systemd);
     let status = extension.deploy_and_wait(&settings(&[STORE])).unwrap();
-    assert!(status.message.unwrap().contains("the system-assigned identity"));
+    let message = status.message.unwrap();
+    assert!(message.contains("the system-assigned identity"), "{message}");
     let azure = &extension.story.azure;
     assert_eq!((azure.requests_to(Server::Arc).len(), azure.requests_to(Server::Imds).len()), (2, 0));
 }

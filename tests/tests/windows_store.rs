@@ -373,3 +373,23 @@ fn learns_of_further_clouds_only_from_a_file_that_nobody_else_may_write() {
         assert_eq!(format!("{checked:?}").contains("is not trusted"), code != 0, "{mode:o}: {checked:?}");
     }
 }
+
+/// Wine says of each library where it looks for it: for those of the start also beside the program, which only administrators
+/// can write to, and for the providers of keys, which come later, no more.
+#[test]
+fn looks_for_libraries_in_the_systems_folder_alone() {
+    let story = Story::begin().unwrap();
+    let wine = Wine::install(&story).unwrap();
+    put(&story, "web");
+    let settings = settings(&[entry(&story, "web", &json!({}))], &json!({}));
+    let settings = windows_path(&story.write_settings(&settings).unwrap());
+    let mut command = wine.service(&["sync", &settings, "--json"]).unwrap();
+    let finished = finish(command.env("WINEDEBUG", "+module")).unwrap();
+    assert_eq!(finished.code, Some(0), "{}", finished.output);
+    let searches = finished.errors.lines().filter_map(|line| line.split_once("looking for L")?.1.split_once(" in "));
+    let searches: Vec<_> = searches.skip_while(|(library, _)| !library.contains("rsaenh.dll")).collect();
+    assert!(searches.len() > 1, "{}", finished.errors);
+    for (library, places) in searches {
+        assert_eq!(places, r#"L"C:\\windows\\system32\\""#, "{library}");
+    }
+}
