@@ -209,6 +209,30 @@ fn a_trust_store_that_cannot_be_read_to_its_end_is_named_and_not_mistaken_for_a_
     assert_eq!(story.azure.connections(Server::Vault), 0);
 }
 
+/// As where a limit on tasks is reached, or no memory is left for a stack.
+#[test]
+fn where_the_system_gives_no_thread_the_cause_is_named_and_nothing_panics() {
+    let story = Story::begin().unwrap();
+    story.put("web").unwrap();
+    let path = story.write_settings(&story.observing(&["web"])).unwrap();
+    let service = story.service(&["sync", "--json", path.to_str().unwrap()]).unwrap();
+    // The first that each thread asks for, and all.
+    for (when, goes_on) in [("1", true), ("1+", false)] {
+        let inject = format!("inject=clone,clone3:error=EAGAIN:when={when}");
+        let mut strace = story.world().command("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=clone,clone3", "-e", &inject]);
+        let finished = finish(strace.arg(service.get_program()).args(service.get_args())).unwrap();
+        assert!(!finished.errors.contains("panicked"), "{when}: {finished:?}");
+        let told: Value = serde_json::from_str(&finished.output).unwrap();
+        let message = told["certificates"][0]["error"]["message"].as_str().unwrap_or_default();
+        assert_eq!(message.is_empty(), goes_on, "{when}: {message}");
+        let begin =
+            "http://169.254.169.254/metadata/identity/oauth2/token: the connection failed (Resource temporarily";
+        assert!(goes_on || message.starts_with(begin), "{when}: {message}");
+    }
+    story.sync(&story.observing(&["web"])).unwrap().place(0).unwrap();
+}
+
 #[test]
 fn a_root_that_is_added_while_the_service_runs_counts_at_the_next_poll() {
     let story = Story::begin().unwrap();

@@ -23,12 +23,12 @@ use ureq::Agent;
 use ureq::config::{AutoHeaderValue, Config, ConfigBuilder};
 use ureq::http::{HeaderMap, HeaderValue, Uri};
 use ureq::typestate::AgentScope;
-use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, DefaultConnector, TcpConnector};
 use zeroize::Zeroizing;
 
 use ahead::{Ahead, AheadConnector};
 use in_time::InTimeConnector;
-use resolver::RememberingResolver;
+use resolver::{PunctualResolver, RememberingResolver};
 use tls::TlsConnector;
 
 use crate::wiped::Wiped;
@@ -61,7 +61,8 @@ impl Answer {
 
 /// For the metadata service: no proxy, whatever the environment says, because its answers are tokens.
 pub(crate) fn metadata_agent() -> Agent {
-    config().proxy(None).timeout_connect(Some(Duration::from_secs(5))).build().new_agent()
+    let config = config().proxy(None).timeout_connect(Some(Duration::from_secs(5))).build();
+    Agent::with_parts(config, DefaultConnector::default(), PunctualResolver::default())
 }
 
 /// For the vaults of one pass: at most `connections` at a time, kept alive between requests.
