@@ -7,7 +7,7 @@ use std::io::Write;
 use std::iter;
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -215,22 +215,29 @@ fn where_the_system_gives_no_thread_the_cause_is_named_and_nothing_panics() {
     let story = Story::begin().unwrap();
     story.put("web").unwrap();
     let path = story.write_settings(&story.observing(&["web"])).unwrap();
-    let service = story.service(&["sync", "--json", path.to_str().unwrap()]).unwrap();
-    // The first that each thread asks for, and all.
-    for (when, goes_on) in [("1", true), ("1+", false)] {
+    let run = |service: &Command, when: &str| {
         let inject = format!("inject=clone,clone3:error=EAGAIN:when={when}");
         let mut strace = story.world().command("strace");
         strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=clone,clone3", "-e", &inject]);
         let finished = finish(strace.arg(service.get_program()).args(service.get_args())).unwrap();
         assert!(!finished.errors.contains("panicked"), "{when}: {finished:?}");
-        let told: Value = serde_json::from_str(&finished.output).unwrap();
+        finished
+    };
+    let sync = story.service(&["sync", "--json", path.to_str().unwrap()]).unwrap();
+    // The first that each thread asks for, and all.
+    for (when, goes_on) in [("1", true), ("1+", false)] {
+        let told: Value = serde_json::from_str(&run(&sync, when).output).unwrap();
         let message = told["certificates"][0]["error"]["message"].as_str().unwrap_or_default();
         assert_eq!(message.is_empty(), goes_on, "{when}: {message}");
         let begin =
             "http://169.254.169.254/metadata/identity/oauth2/token: the connection failed (Resource temporarily";
         assert!(goes_on || message.starts_with(begin), "{when}: {message}");
     }
-    story.sync(&story.observing(&["web"])).unwrap().place(0).unwrap();
+    let status = story.status_folder();
+    let service = ["run", path.to_str().unwrap(), "--status-folder", status.to_str().unwrap()];
+    let finished = run(&story.service(&service).unwrap(), "1+");
+    assert_ne!(finished.code, Some(0));
+    assert!(finished.errors.contains("cannot receive signals: Resource temporarily"), "{finished:?}");
 }
 
 #[test]

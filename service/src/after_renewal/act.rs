@@ -1,9 +1,10 @@
 //! `act`: does what the note says, all of it at the same time, and answers.
 
 use std::fs::OpenOptions;
+use std::io;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -19,7 +20,7 @@ use crate::DONE;
 const PAUSE: Duration = Duration::from_secs(30);
 
 /// Starts this program as the one that acts.
-pub(super) fn start(desk: &Desk) -> std::io::Result<Child> {
+pub(super) fn start(desk: &Desk) -> io::Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("act").arg("--state-folder").arg(desk.state());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
@@ -51,9 +52,14 @@ pub(crate) fn run(state: &Path) -> Result<u8> {
 
 fn answer(note: Note) -> Answer {
     let results = thread::scope(|scope| {
-        let threads: Vec<_> = note.tasks.iter().map(|task| scope.spawn(|| perform(task))).collect();
-        let broken = || Err(Failure { reason: "an internal error".to_owned(), output: String::new() });
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| broken())).collect()
+        let begin = |task| thread::Builder::new().spawn_scoped(scope, move || perform(task));
+        let threads: Vec<_> = note.tasks.iter().map(begin).collect();
+        let failed = |reason| Err(Failure { reason, output: String::new() });
+        let end = |thread: io::Result<ScopedJoinHandle<'_, _>>| match thread.map(ScopedJoinHandle::join) {
+            Ok(done) => done.unwrap_or_else(|_| failed("an internal error".to_owned())),
+            Err(cause) => failed(format!("it cannot be begun: {cause}")),
+        };
+        threads.into_iter().map(end).collect()
     });
     Answer { note, results }
 }

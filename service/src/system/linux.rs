@@ -75,14 +75,15 @@ pub(crate) fn release_memory() {
 /// Turns signals into wake-ups: HUP polls, TERM and INT end.
 pub(crate) fn wake(events: Sender<Event>) -> Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGTERM, SIGINT]).context("cannot receive signals")?;
-    thread::spawn(move || {
+    let listen = move || {
         for signal in signals.forever() {
             let wakeup = if signal == SIGHUP { Wakeup::Poll } else { Wakeup::Stop };
             if events.send(Event::Wakeup(wakeup)).is_err() {
                 return;
             }
         }
-    });
+    };
+    thread::Builder::new().spawn(listen).context("cannot receive signals")?;
     Ok(())
 }
 

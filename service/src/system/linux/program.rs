@@ -32,18 +32,20 @@ pub(crate) struct Finished {
 pub(crate) fn run_within(command: &mut Command, limit: Duration) -> io::Result<Option<Finished>> {
     let (mut reader, writer) = io::pipe()?;
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).process_group(0);
-    let mut child = command.spawn()?;
-    // The command holds the pipe's other end, too.
-    command.stdout(Stdio::null()).stderr(Stdio::null());
     let (said, hears) = channel();
-    thread::spawn(move || {
+    let listen = move || {
         let mut part = [0; KEPT];
         while let Ok(length @ 1..) = reader.read(&mut part) {
             if said.send(part[..length].to_vec()).is_err() {
                 return;
             }
         }
-    });
+    };
+    // Before the program: what cannot be listened to is not begun.
+    thread::Builder::new().spawn(listen)?;
+    let mut child = command.spawn()?;
+    // The command holds the pipe's other end, too.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
     let deadline = Instant::now() + limit;
     let mut output = Vec::new();
     let mut keep = |part: Vec<u8>| {
