@@ -2,7 +2,6 @@
 //! real service. What is on the disk then is whole and private, and the next pass leaves what a pass without a crash
 //! would have left.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,12 +11,11 @@ use serde_json::Value;
 use tests::handler_story::{DISK, Extension, unfinished};
 use tests::story::observing;
 
+use crate::call::Call;
 use crate::figures::{Figures, Size};
+use crate::points::{find, heal, kill_at, meet};
 use crate::scenario::{Scenario, Subject, add_accounts};
-use crate::tracer::{Call, calls, kill_at};
 
-/// A thread that finds at once what it else waits for makes fewer calls: where a pass does not come to a call, once more.
-const TRIES: usize = 300;
 /// So many that several threads fetch and several install, in the running service.
 const CERTIFICATES: usize = 6;
 /// How long a service that is not killed may take for its start and a pass.
@@ -29,44 +27,25 @@ pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
     let mut broken = Vec::new();
     let (mut all, mut reached, mut of_helpers) = (0, 0, 0);
     for scenario in Scenario::ALL {
-        // Not each pass makes all of them.
-        let (mut found, mut wanted) = (BTreeSet::new(), BTreeMap::new());
-        for number in 0..size.of(1, 3, 10) {
-            let undisturbed = Subject::new(&extension, scenario, format!("undisturbed{number}"))?;
-            found.extend(calls(&extension, &undisturbed.settings)?);
-            undisturbed.check()?;
-            wanted = undisturbed.state()?;
-            undisturbed.remove()?;
-        }
+        let found = find(&extension, scenario, size.of(1, 3, 10), Call::is_outside)?;
         // A sample takes every twentieth or third, another one in each scenario.
         let step = size.of(20, 3, 1);
         let before = reached;
-        let points: Vec<&Call> = found.iter().skip(scenario as usize % step).step_by(step).collect();
+        let points: Vec<&Call> = found.calls.keys().skip(scenario as usize % step).step_by(step).collect();
         all += points.len();
         println!("{scenario:?}: {} calls", points.len());
         for (number, point) in points.iter().enumerate() {
-            let mut tries = 0;
-            let subject = loop {
-                let subject = Subject::new(&extension, scenario, format!("subject{number}"))?;
-                let was_killed = kill_at(&extension, &subject.settings, point)?;
-                reached += usize::from(was_killed);
-                of_helpers += usize::from(was_killed && !point.thread.is_first());
-                tries += 1;
-                if !was_killed && tries == TRIES {
-                    println!("{scenario:?}: no kill came to {point:?}");
+            let (subject, was_killed) = meet(&extension, scenario, &format!("subject{number}"), |subject| {
+                kill_at(&extension, &subject.settings, point)
+            })?;
+            match was_killed {
+                Some(()) => {
+                    reached += 1;
+                    of_helpers += usize::from(!point.thread.is_first());
                 }
-                if was_killed || tries == TRIES {
-                    break subject;
-                }
-                subject.remove()?;
-            };
-            let healed = subject.check().context("after the kill").and_then(|()| {
-                subject.pass()?;
-                subject.check().context("after the next pass")?;
-                let state = subject.state()?;
-                ensure!(state == wanted, "the next pass leaves {state:#?}, not {wanted:#?}");
-                Ok(())
-            });
+                None => println!("{scenario:?}: no kill came to {point:?}"),
+            }
+            let healed = subject.check().context("after the kill").and_then(|()| heal(&subject, &found.state));
             if let Err(error) = healed {
                 broken.push(format!("{scenario:?}, {point:?}: {error:#}"));
             }
@@ -111,7 +90,7 @@ fn at_random(extension: &Extension, kills: usize, broken: &mut Vec<String>) -> R
                 broken.push(format!("random kill {number}: {error:#}"));
             }
         }
-        if let Err(error) = heal(extension, &settings, &subjects) {
+        if let Err(error) = heal_all(extension, &settings, &subjects) {
             broken.push(format!("the pass after random kill {number}: {error:#}"));
         }
     }
@@ -121,7 +100,7 @@ fn at_random(extension: &Extension, kills: usize, broken: &mut Vec<String>) -> R
 }
 
 /// After one more pass all of the newest versions are in use, and nothing is unfinished.
-fn heal(extension: &Extension, settings: &Value, subjects: &[Subject<'_>]) -> Result<()> {
+fn heal_all(extension: &Extension, settings: &Value, subjects: &[Subject<'_>]) -> Result<()> {
     let synced = extension.sync(settings)?;
     ensure!(synced.code() == Some(0), "{synced:#?}");
     ensure!(subjects.iter().all(Subject::is_current), "a link leads to an older version");

@@ -1,39 +1,38 @@
 //! The kernel answers with an error, at every call on a file of a pass, and a real disk is full or read-only: what was in use
 //! stays, the cause is named with its path, and the next pass leaves what a pass without an error would have left.
 
-use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tests::handler_story::{DISK, Extension};
-use tests::story::Finished;
 
+use crate::call::Call;
 use crate::figures::{Figures, Size};
-use crate::points::{Disturbed, Ended, Point, Thread, calls, pass_with};
+use crate::points::{Disturbed, fail_at, find, heal, meet};
 use crate::scenario::{STORE, Scenario, Subject, add_accounts};
+use crate::tracer::Ended;
 
-/// Every call on a file or a folder.
-const CALLS: &str = "%file,%desc";
 /// The code with which the loader ends when it cannot load a program.
 const LOADER: i32 = 127;
-/// What goes wrong, the words for it, and whether it goes wrong from there on (`+`, as strace says it).
-type Failure = (&'static str, &'static str, &'static str);
+/// What goes wrong, the words for it, and whether it lasts: for all later calls of the same number in the same thread.
+type Failure = (i32, &'static str, bool);
 
 /// All of them.
 const ERRORS: [Failure; 10] = [
-    ("ENOSPC", "No space left on device", ""),
-    ("ENOSPC", "No space left on device", "+"),
-    ("EIO", "Input/output error", ""),
-    ("EIO", "Input/output error", "+"),
-    ("EDQUOT", "Disk quota exceeded", ""),
-    ("EROFS", "Read-only file system", ""),
-    ("EROFS", "Read-only file system", "+"),
-    ("EACCES", "Permission denied", ""),
-    ("EMFILE", "Too many open files", ""),
-    ("EINTR", "Interrupted system call", ""),
+    (libc::ENOSPC, "No space left on device", false),
+    (libc::ENOSPC, "No space left on device", true),
+    (libc::EIO, "Input/output error", false),
+    (libc::EIO, "Input/output error", true),
+    (libc::EDQUOT, "Disk quota exceeded", false),
+    (libc::EROFS, "Read-only file system", false),
+    (libc::EROFS, "Read-only file system", true),
+    (libc::EACCES, "Permission denied", false),
+    (libc::EMFILE, "Too many open files", false),
+    (libc::EINTR, "Interrupted system call", false),
 ];
 
 pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
@@ -49,10 +48,12 @@ pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
     let endured = real_disk().context("a real disk")?;
     figures.note("calls of all passes on files, times errors", tally.possible);
     figures.at_least("errors at a call", tally.injected, size.of(20, 1_500, 15_000));
+    figures.note("of these at a call of a helping thread", tally.helping);
     figures.note("of these at a call on the certificates' disk", tally.disk);
     figures.note("of these the pass went on with", tally.survived);
     figures.note("of these it reported with cause and path", tally.reported);
     figures.note("of these on other files, or its own output: the pass ended", tally.ended);
+    figures.exactly("calls that no error came to", tally.missed, 0);
     figures.note("failed fsync", tally.fsync);
     figures.exactly("a full disk and a read-only one, endured and healed", endured, 2);
     figures.exactly("lost, leaked, unnamed, or not healed by the next pass", tally.wrong.len(), 0);
@@ -66,49 +67,42 @@ pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
 fn errors_in(scenario: Scenario, size: Size) -> Result<Tally> {
     let extension = Extension::begin()?;
     add_accounts(&extension)?;
-    let undisturbed = Subject::new(&extension, scenario, "undisturbed".to_owned())?;
-    let found = calls(&extension, &undisturbed.settings, CALLS, DISK)?;
-    let wanted = undisturbed.state()?;
-    undisturbed.remove()?;
-    let elsewhere = elsewhere(&extension, scenario, &found)?;
-    let mut tally = Tally { possible: (found.len() + elsewhere.len()) * ERRORS.len(), ..Tally::default() };
+    let found = find(&extension, scenario, size.of(1, 3, 10), Call::is_on_file)?;
+    let calls = |on_disk: bool| found.calls.iter().filter(move |(_, is)| **is == on_disk).map(|(call, _)| call);
+    let mut tally = Tally { possible: found.calls.len() * ERRORS.len(), ..Tally::default() };
     // Steps prime to the number of errors: a sample has some of each, and others in each scenario.
-    let on_disk = sample(&found, scenario, size.of(101, 3, 1));
-    let tries: Vec<_> = on_disk.chain(sample(&elsewhere, scenario, size.of(1_009, 101, 1))).collect();
+    let on_disk = sample(calls(true), scenario, size.of(101, 3, 1));
+    let tries: Vec<_> = on_disk.chain(sample(calls(false), scenario, size.of(1_009, 101, 1))).collect();
     println!("{scenario:?}: {} errors", tries.len());
-    for (number, (point, error)) in tries.into_iter().enumerate() {
-        let subject = Subject::new(&extension, scenario, format!("subject{number}"))?;
-        let told = endure(&extension, &subject, point, error, &mut tally).and_then(|()| {
-            subject.pass()?;
-            subject.check().context("after the next pass")?;
-            let state = subject.state()?;
-            ensure!(state == wanted, "the next pass leaves {state:#?}, not {wanted:#?}");
-            Ok(())
-        });
-        if let Err(problem) = told {
-            tally.wrong.push(format!("{scenario:?}, {point:?}{}, {}: {problem:#}", error.2, error.0));
+    for (number, (call, failure)) in tries.into_iter().enumerate() {
+        let (error, words, lasts) = *failure;
+        let (subject, disturbed) = meet(&extension, scenario, &format!("subject{number}"), |subject| {
+            fail_at(&extension, &subject.settings, call, error, lasts)
+        })?;
+        let on = if lasts { ", from there on" } else { "" };
+        let Some(disturbed) = disturbed else {
+            println!("{scenario:?}: no error came to {call:?}: {words}{on}");
+            tally.missed += 1;
+            subject.remove()?;
+            continue;
+        };
+        let endured =
+            subject.check().context("after the error").and_then(|()| judge(call, failure, &disturbed, &mut tally));
+        if let Err(problem) = endured.and_then(|()| heal(&subject, &found.state)) {
+            tally.wrong.push(format!("{scenario:?}, {call:?}, {words}{on}: {problem:#}"));
         }
         subject.remove()?;
     }
     Ok(tally)
 }
 
-/// The calls of a pass on all other files: settings, roots, accounts, the program itself.
-fn elsewhere(extension: &Extension, scenario: Scenario, found: &BTreeSet<Point>) -> Result<BTreeSet<Point>> {
-    let subject = Subject::new(extension, scenario, "elsewhere".to_owned())?;
-    let mut all = calls(extension, &subject.settings, CALLS, "")?;
-    all.retain(|point| !found.contains(point));
-    subject.remove()?;
-    Ok(all)
-}
-
-/// Every so-manieth of all errors at all points, from another one on in each scenario.
-fn sample(
-    points: &BTreeSet<Point>,
+/// Every so-manieth of all errors at all calls, from another one on in each scenario.
+fn sample<'a>(
+    calls: impl Iterator<Item = &'a Call>,
     scenario: Scenario,
     step: usize,
-) -> impl Iterator<Item = (&Point, &'static Failure)> {
-    let all = points.iter().flat_map(|point| ERRORS.iter().map(move |error| (point, error)));
+) -> impl Iterator<Item = (&'a Call, &'static Failure)> {
+    let all = calls.flat_map(|call| ERRORS.iter().map(move |error| (call, error)));
     all.skip(scenario as usize % step).step_by(step)
 }
 
@@ -117,6 +111,8 @@ fn sample(
 struct Tally {
     possible: usize,
     injected: usize,
+    missed: usize,
+    helping: usize,
     disk: usize,
     survived: usize,
     reported: usize,
@@ -129,6 +125,8 @@ impl Tally {
     fn add(&mut self, other: Self) {
         self.possible += other.possible;
         self.injected += other.injected;
+        self.missed += other.missed;
+        self.helping += other.helping;
         self.disk += other.disk;
         self.survived += other.survived;
         self.reported += other.reported;
@@ -138,60 +136,43 @@ impl Tally {
     }
 }
 
-/// A pass with this error. What must be true of it right after.
-fn endure(
-    extension: &Extension,
-    subject: &Subject<'_>,
-    point: &Point,
-    (error, words, on): &Failure,
-    tally: &mut Tally,
-) -> Result<()> {
-    let ended = pass_with(extension, &subject.settings, point, &format!("error={error}:when={}{on}", point.count))?;
-    subject.check().context("after the error")?;
-    let disturbed = match ended {
-        Ended::Itself(disturbed) => disturbed,
-        // The loader and Rust do so where a program gets no memory, or cannot look at the descriptors that it was given.
-        Ended::Aborted if ["mmap", "poll"].contains(&point.call.as_str()) => {
-            tally.injected += 1;
-            tally.ended += 1;
-            return Ok(());
-        }
-        Ended::Aborted => bail!("it gave up without a word"),
-    };
-    let lines = disturbed.injected();
-    let Some(line) = lines.first() else { return Ok(()) };
+/// What a pass may do after this error, and what it must say.
+fn judge(call: &Call, (error, words, _): &Failure, disturbed: &Disturbed, tally: &mut Tally) -> Result<()> {
     tally.injected += 1;
-    let is_on_disk = match point.thread {
-        Thread::First => line.contains(DISK),
-        // Several threads may have met it.
-        Thread::Other => lines.iter().all(|line| line.contains(DISK)),
-    };
+    tally.helping += usize::from(!call.thread.is_first());
+    let Disturbed { ended, paths, is_output, renamed } = disturbed;
+    let files = paths.first().context("no call")?;
+    let is_on_disk = files.iter().any(|path| path.starts_with(DISK));
     tally.disk += usize::from(is_on_disk);
-    if point.call == "fsync" {
+    if call.number == libc::SYS_fsync {
         tally.fsync += 1;
-        let name = line.split(['<', '>']).nth(1).and_then(|path| path.rsplit('/').next()).unwrap_or_default();
-        let unfinished = name.ends_with(".tmp") && *error != "EINTR";
-        ensure!(!unfinished || !disturbed.renamed_after(name), "renamed after a failed fsync: {line}");
+        let names: Vec<_> = files.iter().filter_map(|path| path.file_name()).collect();
+        let is_named = renamed.iter().any(|path| path.file_name().is_some_and(|name| names.contains(&name)));
+        ensure!(!is_named || *error == libc::EINTR, "renamed after a failed fsync: {files:?}");
     }
-    let Finished { code, output, errors, .. } = &disturbed.finished;
-    match code {
-        Some(0) => tally.survived += 1,
+    let Ended { status, output, errors } = ended;
+    ensure!(status.code().is_none() || !errors.contains("panicked"), "{files:?}: {errors}");
+    match (status.code(), status.signal()) {
+        (Some(0), _) => tally.survived += 1,
+        // The loader and Rust do so where a program gets no memory, or cannot look at the descriptors that it was given.
+        (_, Some(libc::SIGABRT | libc::SIGSEGV)) if call.number == libc::SYS_mmap || call.is_poll() => tally.ended += 1,
+        (None, _) => bail!("{files:?}: it gave up without a word: {ended:?}"),
         // What it says went wrong as well.
-        _ if lines.iter().any(|line| line.contains("write(1<") || line.contains("write(2<")) => tally.ended += 1,
+        _ if *is_output => tally.ended += 1,
         _ if is_on_disk => {
-            let message = message(&disturbed)?;
-            ensure!(*error != "EINTR", "not tried again: {line}: {message}");
-            ensure!(message.contains(words) && message.contains(DISK), "{line}: {message}");
+            let message = message(ended)?;
+            ensure!(*error != libc::EINTR, "not tried again: {files:?}: {message}");
+            ensure!(message.contains(words) && message.contains(DISK), "{files:?}: {message}");
             tally.reported += 1;
         }
-        _ => {
+        (code, _) => {
             // The loader has words of its own, so has who looks up names, and who asks whether a file is there hears that it
             // is not.
-            let is_name = point.thread == Thread::Other && output.contains("its name cannot be resolved");
-            let has_own_words = *code == Some(LOADER) || point.call == "statx" || is_name;
+            let is_name = !call.thread.is_first() && output.contains("its name cannot be resolved");
+            let has_own_words = code == Some(LOADER) || call.number == libc::SYS_statx || is_name;
             ensure!(
                 has_own_words || [output, errors].iter().any(|said| said.contains(words)),
-                "{line}: {output}{errors}"
+                "{files:?}: {output}{errors}"
             );
             tally.ended += 1;
         }
@@ -200,11 +181,10 @@ fn endure(
 }
 
 /// What the certificate's error says.
-fn message(disturbed: &Disturbed) -> Result<String> {
-    let said = &disturbed.finished;
-    let result: Value = serde_json::from_str(&said.output).with_context(|| format!("{said:?}"))?;
+fn message(ended: &Ended) -> Result<String> {
+    let result: Value = serde_json::from_str(&ended.output).with_context(|| format!("{ended:?}"))?;
     let message = result["certificates"][0]["error"]["message"].as_str();
-    message.map(str::to_owned).with_context(|| format!("no error is told: {said:?}"))
+    message.map(str::to_owned).with_context(|| format!("no error is told: {ended:?}"))
 }
 
 /// A small file system of its own behind a loop device, which fills up, and is mounted read-only.

@@ -1,12 +1,14 @@
 //! The campaigns: what is tried by the thousand. `scripts/campaign` runs this; each campaign is a file of its own.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people prints")]
 
+mod call;
 mod crash;
 mod error;
 mod escape;
 mod figures;
 mod fleet;
 mod points;
+mod ptrace;
 mod readers;
 mod scenario;
 // The real one: it is pure, so it runs on a simulated clock.

@@ -1,134 +1,133 @@
-//! The system calls of a pass as strace sees them, at each of which it can make an error.
+//! The calls of passes of one kind, what is done at one of them, and what is true after the pass after that.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::fs;
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
-use tests::handler_story::{Extension, program};
-use tests::story::Finished;
+use tests::handler_story::{DISK, Extension};
 
-/// A call of this name, for the `count`th time in one thread.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Point {
-    pub(crate) thread: Thread,
-    pub(crate) call: String,
-    pub(crate) count: usize,
+use crate::call::Call;
+use crate::scenario::{Scenario, Subject};
+use crate::tracer::{Deed, Ended, follow};
+
+/// A thread that finds at once what it else waits for makes fewer calls: where a pass does not come to a call, once more.
+const TRIES: usize = 300;
+
+/// What passes do that nothing disturbs.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// Their calls, and whether each is on the certificates' disk.
+    pub(crate) calls: BTreeMap<Call, bool>,
+    /// What each leaves.
+    pub(crate) state: BTreeMap<String, String>,
 }
 
-/// Whose call it is. strace counts the calls of each thread, so where it follows several, the one that comes to the Nth call
-/// first is met.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Thread {
-    /// The first one, which does the work of a pass with one certificate.
-    First,
-    /// One that asks for a token, a name or an account meanwhile.
-    Other,
-}
-
-impl Thread {
-    /// The options of strace that make it follow no thread too many.
-    fn options(self) -> &'static [&'static str] {
-        match self {
-            Self::First => &[],
-            Self::Other => &["-f"],
-        }
-    }
-}
-
-/// What strace sees of these calls in a pass with these settings, with the paths of descriptors.
-pub(crate) fn trace(extension: &Extension, settings: &Value, calls: &str) -> Result<String> {
-    let trace = extension.story.folder().join("trace");
-    let (output, filter) = (trace.to_string_lossy(), format!("trace={calls}"));
-    let finished = pass_under(extension, settings, Thread::Other, &["-y", "-o", &output, "-e", &filter])?;
-    ensure!(finished.code == Some(0), "{finished:?}");
-    Ok(fs::read_to_string(&trace)?)
-}
-
-/// The calls of a pass with these settings, which is made, but for those of other threads where another was at the same point
-/// before. `calls` is what strace is to look at, such as `%file,%desc`; only those count whose line in the trace holds `about`,
-/// such as a folder.
-pub(crate) fn calls(extension: &Extension, settings: &Value, calls: &str, about: &str) -> Result<BTreeSet<Point>> {
-    let trace = trace(extension, settings, calls)?;
-    let first = trace.split(' ').next();
-    let mut made: HashMap<(&str, &str), usize> = HashMap::new();
-    let mut reached = HashSet::new();
-    let mut found = BTreeSet::new();
-    for line in trace.lines() {
-        let Some((thread, rest)) = line.split_once(' ') else { continue };
-        let Some((call, _)) = rest.trim_start().split_once('(') else { continue };
-        // The call that starts the program is strace's own; other lines are ends of calls, and of threads.
-        let is_call = call != "execve" && call.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        if !is_call {
-            continue;
-        }
-        let count = made.entry((thread, call)).or_default();
-        *count += 1;
-        let is_new = reached.insert((call, *count));
-        let thread = if first == Some(thread) { Thread::First } else { Thread::Other };
-        if rest.contains(about) && (is_new || thread == Thread::First) {
-            found.insert(Point { thread, call: call.to_owned(), count: *count });
-        }
+/// What as many passes do together: not each makes all of the calls. Only those that are `wanted` count.
+pub(crate) fn find(
+    extension: &Extension,
+    scenario: Scenario,
+    passes: usize,
+    wanted: impl Fn(&Call) -> bool,
+) -> Result<Found> {
+    let mut found = Found::default();
+    for number in 0..passes {
+        let subject = Subject::new(extension, scenario, format!("undisturbed{number}"))?;
+        let ended = follow(extension, &subject.settings, |entered| {
+            if wanted(&entered.call) {
+                let is_on_disk = entered.paths().iter().any(|path| path.starts_with(DISK));
+                *found.calls.entry(entered.call.clone()).or_default() |= is_on_disk;
+            }
+            Ok(Deed::Nothing)
+        })?;
+        ensure!(ended.status.success(), "{ended:?}");
+        subject.check()?;
+        found.state = subject.state()?;
+        subject.remove()?;
     }
     Ok(found)
 }
 
-/// A pass to which this is done at this call, in the words of strace: `error=EIO:when=3`.
-pub(crate) fn pass_with(extension: &Extension, settings: &Value, point: &Point, done: &str) -> Result<Ended> {
-    let call = &point.call;
-    let trace = extension.story.folder().join("trace");
-    let (output, filter) = (trace.to_string_lossy(), format!("trace={call},{RENAMES}"));
-    let inject = format!("inject={call}:{done}");
-    match pass_under(extension, settings, point.thread, &["-y", "-o", &output, "-e", &filter, "-e", &inject]) {
-        Ok(finished) => Ok(Ended::Itself(Disturbed { finished, trace: fs::read_to_string(&trace)? })),
-        Err(error)
-            if ["signal 6", "signal 11"]
-                .iter()
-                .any(|end| format!("{error:#}").contains(&format!("ended by {end}"))) =>
-        {
-            Ok(Ended::Aborted)
+/// Does this to passes until one comes to the call that is meant. The certificate of that one, or of the last, and what
+/// became of it.
+pub(crate) fn meet<'a, T>(
+    extension: &'a Extension,
+    scenario: Scenario,
+    name: &str,
+    mut attempt: impl FnMut(&Subject<'a>) -> Result<Option<T>>,
+) -> Result<(Subject<'a>, Option<T>)> {
+    let mut tries = 0;
+    loop {
+        let subject = Subject::new(extension, scenario, name.to_owned())?;
+        let met = attempt(&subject)?;
+        tries += 1;
+        if met.is_some() || tries == TRIES {
+            return Ok((subject, met));
         }
-        Err(error) => Err(error).with_context(|| format!("{point:?}")),
+        subject.remove()?;
     }
 }
 
-/// What gives a file its name.
-const RENAMES: &str = "renameat,renameat2";
-
-/// What became of a pass.
-pub(crate) enum Ended {
-    /// It went on until its end.
-    Itself(Disturbed),
-    /// It gave up without a word.
-    Aborted,
+/// Begins a pass, and kills it when it is about to make this call. Nothing when it did not come to it.
+pub(crate) fn kill_at(extension: &Extension, settings: &Value, wanted: &Call) -> Result<Option<()>> {
+    let ended =
+        follow(extension, settings, |entered| Ok(if entered.call == *wanted { Deed::Kill } else { Deed::Nothing }))?;
+    match (ended.status.code(), ended.status.signal()) {
+        (Some(0), _) => Ok(None),
+        (_, Some(libc::SIGKILL)) => Ok(Some(())),
+        _ => bail!("{wanted:?}: {ended:?}"),
+    }
 }
 
-/// A pass that went on with what was done to it.
+/// A pass that came to an error.
 pub(crate) struct Disturbed {
-    /// How it ended, and what it printed.
-    pub(crate) finished: Finished,
-    trace: String,
+    pub(crate) ended: Ended,
+    /// The files that the failed call is about; several calls, when the error lasted.
+    pub(crate) paths: Vec<Vec<PathBuf>>,
+    /// Whether the program meant to print with one of them.
+    pub(crate) is_output: bool,
+    /// What was renamed after that, when a file was meant to be on the disk.
+    pub(crate) renamed: Vec<PathBuf>,
 }
 
-impl Disturbed {
-    /// Where the error was injected: the lines of the calls, of one thread or of several. None when the pass did not come to
-    /// it.
-    pub(crate) fn injected(&self) -> Vec<&str> {
-        self.trace.lines().filter(|line| line.contains("(INJECTED)")).collect()
+/// A pass whose call fails, and with an error that lasts all later ones of the same number in the same thread. Nothing when it
+/// did not come to it.
+pub(crate) fn fail_at(
+    extension: &Extension,
+    settings: &Value,
+    wanted: &Call,
+    error: i32,
+    lasts: bool,
+) -> Result<Option<Disturbed>> {
+    let (mut paths, mut is_output, mut renamed) = (Vec::new(), false, Vec::new());
+    let ended = follow(extension, settings, |entered| {
+        let call = &entered.call;
+        if call == wanted || lasts && call.is_from(wanted) {
+            paths.push(entered.paths());
+            is_output |= entered.is_output();
+            return Ok(Deed::Fail(error));
+        }
+        if !paths.is_empty() && call.is_rename() {
+            renamed.extend(entered.paths());
+        }
+        // What comes after the only error matters for this alone.
+        let is_over = !paths.is_empty() && !lasts && wanted.number != libc::SYS_fsync;
+        Ok(if is_over { Deed::Leave } else { Deed::Nothing })
+    })
+    .with_context(|| format!("{wanted:?}"))?;
+    if paths.is_empty() {
+        ensure!(ended.status.success(), "without an error: {ended:?}");
+        return Ok(None);
     }
-
-    /// Whether a file with this name was renamed after the error.
-    pub(crate) fn renamed_after(&self, name: &str) -> bool {
-        let after = self.trace.lines().skip_while(|line| !line.contains("(INJECTED)"));
-        after.skip(1).any(|line| line.contains("rename") && line.contains(name))
-    }
+    Ok(Some(Disturbed { ended, paths, is_output, renamed }))
 }
 
-fn pass_under(extension: &Extension, settings: &Value, thread: Thread, options: &[&str]) -> Result<Finished> {
-    let file = extension.story.write_settings(settings)?.to_string_lossy().into_owned();
-    let service = program("akvvm_service")?.to_string_lossy().into_owned();
-    let words = [thread.options(), &["-qq"], options, &[&service, "sync", "--json", &file]].concat();
-    let finished = extension.attempt("strace", &words)?;
-    ensure!(!finished.errors.contains("strace: "), "{}", finished.errors);
-    Ok(finished)
+/// The next pass leaves what a pass does that nothing disturbs.
+pub(crate) fn heal(subject: &Subject<'_>, wanted: &BTreeMap<String, String>) -> Result<()> {
+    subject.pass()?;
+    subject.check().context("after the next pass")?;
+    let state = subject.state()?;
+    ensure!(state == *wanted, "the next pass leaves {state:#?}, not {wanted:#?}");
+    Ok(())
 }

@@ -15,12 +15,11 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 use rustix::process::{Gid, Signal, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::handler_story::{Extension, PATIENCE, observed};
 use tests::story::{Service, observing, wait_for};
 
 use crate::figures::{Figures, Size};
-use crate::points::trace;
 use crate::scenario::{Scenario, Subject, add_accounts};
 
 /// A folder that everybody may enter: nothing but the files' own permissions keeps a reader out.
@@ -194,7 +193,7 @@ fn order_of_calls(extension: &Extension) -> Result<usize> {
             extension,
             &subject.settings,
             "openat,chmod,fchmod,fchmodat,chown,fchown,fchownat,\
-                                                         setxattr,fsetxattr,fsync,renameat,renameat2",
+             setxattr,fsetxattr,fsync,renameat,renameat2",
         )?;
         let of_keys = trace.lines().filter(|line| line.contains(&folder));
         for line in of_keys {
@@ -210,4 +209,13 @@ fn order_of_calls(extension: &Extension) -> Result<usize> {
         subject.remove()?;
     }
     Ok(named)
+}
+
+/// What strace sees of these calls in a pass with these settings, with the paths of descriptors.
+fn trace(extension: &Extension, settings: &Value, calls: &str) -> Result<String> {
+    let trace = extension.story.folder().join("trace");
+    let (output, filter) = (trace.to_string_lossy(), format!("trace={calls}"));
+    let synced = extension.sync_under(&["strace", "-f", "-qq", "-y", "-o", &output, "-e", &filter], settings)?;
+    ensure!(synced.code() == Some(0), "{synced:?}");
+    Ok(fs::read_to_string(&trace)?)
 }
