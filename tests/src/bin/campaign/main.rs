@@ -39,7 +39,7 @@ const CAMPAIGNS: &[(&str, &str, Run)] = &[
     ),
     (
         "error",
-        "an error of each kind at every call on a file, a full disk, a read-only one: nothing lost, and the cause is named",
+        "an error of each kind at every call on a file of each thread of a pass, a full disk, a read-only one: nothing lost, the cause named",
         error::run,
     ),
     (
