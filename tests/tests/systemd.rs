@@ -606,3 +606,32 @@ fn what_the_service_needs_among_secrets_is_not_hidden_and_the_others_are() {
     fs::copy("/etc/shadow", "/etc/nshadow").unwrap();
     fs::rename("/etc/nshadow", "/etc/shadow").unwrap();
 }
+
+#[test]
+fn what_others_make_private_or_remove_does_not_restart_the_service() {
+    let mut machine = Machine::begin();
+    let private = |path: &Path| {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o640)).unwrap();
+    };
+    let (first, second) = (Path::new("/opt/program/first"), Path::new("/opt/program/second"));
+    private(first);
+    well(&machine.extension.deploy(0, &settings(&[STORE])).unwrap());
+    machine.succeeds();
+    let is_hidden =
+        |machine: &Machine, path: &Path| machine.property("InaccessiblePaths").contains(path.to_str().unwrap());
+    assert!(is_hidden(&machine, first), "{}", machine.property("InaccessiblePaths"));
+    let service = machine.extension.service().unwrap();
+
+    fs::remove_file(first).unwrap();
+    private(second);
+    well(&machine.extension.agent.again().unwrap());
+    assert_eq!(machine.extension.service().unwrap(), service, "nothing changed for it, so it goes on");
+    assert!(!is_hidden(&machine, second));
+
+    well(&machine.extension.deploy(1, &settings(&[STORE, "/opt/program/certs"])).unwrap());
+    machine.succeeds();
+    assert_ne!(machine.extension.service().unwrap(), service);
+    assert!(is_hidden(&machine, second) && !is_hidden(&machine, Path::new("/opt/program/certs")));
+}
