@@ -47,7 +47,7 @@ pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
     }
     let endured = real_disk().context("a real disk")?;
     figures.note("calls of all passes on files, times errors", tally.possible);
-    figures.at_least("errors at a call", tally.injected, size.of(20, 1_500, 15_000));
+    figures.at_least("errors at a call", tally.injected, size.of(20, 1_500, 25_000));
     figures.note("of these at a call of a helping thread", tally.helping);
     figures.note("of these at a call on the certificates' disk", tally.disk);
     figures.note("of these the pass went on with", tally.survived);
