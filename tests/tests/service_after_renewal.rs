@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -320,7 +320,7 @@ fn a_server_of_another_machine_is_not_looked_at_though_all_addresses_may_be_list
     tells(&service, "contoso.web", "ip_nonlocal_bind makes all addresses look like it: name a loopback address", true);
 }
 
-/// `openssl s_server`, which reads its certificate once.
+/// `openssl s_server`, which has read its certificate, once, when it listens.
 struct Server(Child);
 
 impl Server {
@@ -328,7 +328,9 @@ impl Server {
         let link = "/var/lib/waagent/Microsoft.Azure.KeyVault.Store/contoso.web";
         let mut command = story.world().command("openssl");
         command.args(["s_server", "-accept", "127.0.0.1:8443", "-quiet", "-cert", link, "-key", link]);
-        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        let server = Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        wait_for(SOON, "the server", || TcpStream::connect("127.0.0.1:8443").ok()).unwrap();
+        server
     }
 }
 
