@@ -25,14 +25,15 @@ pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
     let extension = Extension::begin()?;
     add_accounts(&extension)?;
     let mut broken = Vec::new();
-    let (mut all, mut reached, mut of_helpers) = (0, 0, 0);
+    let (mut all, mut reached, mut of_helpers, mut chance) = (0, 0, 0, 0);
     for scenario in Scenario::ALL {
-        let found = find(&extension, scenario, size.of(1, 3, 10), Call::is_outside)?;
+        let found = find(&extension, scenario, size.of(3, 3, 10), Call::is_outside)?;
         // A sample takes every twentieth or third, another one in each scenario.
         let step = size.of(20, 3, 1);
         let before = reached;
         let points: Vec<&Call> = found.calls.keys().skip(scenario as usize % step).step_by(step).collect();
         all += points.len();
+        chance += found.chance;
         println!("{scenario:?}: {} calls", points.len());
         for (number, point) in points.iter().enumerate() {
             let (subject, was_killed) = meet(&extension, scenario, &format!("subject{number}"), |subject| {
@@ -56,6 +57,7 @@ pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
     figures.at_least("kills at a call", reached, size.of(50, 500, 1_500));
     figures.note("of these at a call of a helping thread", of_helpers);
     figures.exactly("calls that no kill came to", all - reached, 0);
+    figures.note("calls that one of several passes alone made, left out", chance);
     let kills = size.of(20, 300, 1_000);
     let before = at_random(&extension, kills, &mut broken)?;
     figures.note("kills of the running service at random moments", kills);

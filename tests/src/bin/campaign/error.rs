@@ -54,6 +54,7 @@ pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
     figures.note("of these it reported with cause and path", tally.reported);
     figures.note("of these on other files, or its own output: the pass ended", tally.ended);
     figures.exactly("calls that no error came to", tally.missed, 0);
+    figures.note("calls that one of several passes alone made, left out", tally.chance);
     figures.note("failed fsync", tally.fsync);
     figures.exactly("a full disk and a read-only one, endured and healed", endured, 2);
     figures.exactly("lost, leaked, unnamed, or not healed by the next pass", tally.wrong.len(), 0);
@@ -67,9 +68,10 @@ pub(crate) fn run(size: Size, figures: &mut Figures) -> Result<()> {
 fn errors_in(scenario: Scenario, size: Size) -> Result<Tally> {
     let extension = Extension::begin()?;
     add_accounts(&extension)?;
-    let found = find(&extension, scenario, size.of(1, 3, 10), Call::is_on_file)?;
+    let found = find(&extension, scenario, size.of(3, 3, 10), Call::is_on_file)?;
     let calls = |on_disk: bool| found.calls.iter().filter(move |(_, is)| **is == on_disk).map(|(call, _)| call);
-    let mut tally = Tally { possible: found.calls.len() * ERRORS.len(), ..Tally::default() };
+    let possible = found.calls.len() * ERRORS.len();
+    let mut tally = Tally { possible, chance: found.chance, ..Tally::default() };
     // Steps prime to the number of errors: a sample has some of each, and others in each scenario.
     let on_disk = sample(calls(true), scenario, size.of(101, 3, 1));
     let tries: Vec<_> = on_disk.chain(sample(calls(false), scenario, size.of(1_009, 101, 1))).collect();
@@ -112,6 +114,7 @@ struct Tally {
     possible: usize,
     injected: usize,
     missed: usize,
+    chance: usize,
     helping: usize,
     disk: usize,
     survived: usize,
@@ -126,6 +129,7 @@ impl Tally {
         self.possible += other.possible;
         self.injected += other.injected;
         self.missed += other.missed;
+        self.chance += other.chance;
         self.helping += other.helping;
         self.disk += other.disk;
         self.survived += other.survived;

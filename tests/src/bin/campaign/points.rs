@@ -20,11 +20,13 @@ const TRIES: usize = 300;
 pub(crate) struct Found {
     /// Their calls, and whether each is on the certificates' disk.
     pub(crate) calls: BTreeMap<Call, bool>,
+    /// How many calls one of them alone made, which is chance: another may never come to them.
+    pub(crate) chance: usize,
     /// What each leaves.
     pub(crate) state: BTreeMap<String, String>,
 }
 
-/// What as many passes do together: not each makes all of the calls. Only those that are `wanted` count.
+/// What as many passes do together, two at least: not each makes all of the calls. Only those that are `wanted` count.
 pub(crate) fn find(
     extension: &Extension,
     scenario: Scenario,
@@ -32,12 +34,14 @@ pub(crate) fn find(
     wanted: impl Fn(&Call) -> bool,
 ) -> Result<Found> {
     let mut found = Found::default();
+    let mut made = BTreeMap::<Call, usize>::new();
     for number in 0..passes {
         let subject = Subject::new(extension, scenario, format!("undisturbed{number}"))?;
         let ended = follow(extension, &subject.settings, |entered| {
             if wanted(&entered.call) {
                 let is_on_disk = entered.paths().iter().any(|path| path.starts_with(DISK));
                 *found.calls.entry(entered.call.clone()).or_default() |= is_on_disk;
+                *made.entry(entered.call.clone()).or_default() += 1;
             }
             Ok(Deed::Nothing)
         })?;
@@ -46,6 +50,9 @@ pub(crate) fn find(
         found.state = subject.state()?;
         subject.remove()?;
     }
+    let all = found.calls.len();
+    found.calls.retain(|call, _| made[call] > 1);
+    found.chance = all - found.calls.len();
     Ok(found)
 }
 
