@@ -96,13 +96,17 @@ const READ: [&str; 47] = [
 /// places of programs not everybody may read.
 pub(super) fn from(needed: &[&Path]) -> Vec<PathBuf> {
     let in_sight = in_sight(needed.iter().copied().chain(READ.iter().map(Path::new)));
-    let is_needed = |secret: &Path| in_sight.iter().any(|path| path.starts_with(secret));
+    let closed = closed(&PLACES.map(Path::new), &in_sight, &Mounts::now());
+    let closed = closed.into_iter().filter(|path| !SECRETS.iter().any(|secret| path.starts_with(secret)));
+    known(&in_sight).into_iter().map(PathBuf::from).chain(closed).collect()
+}
+
+/// The known secrets, but for those in which something lies that is needed.
+fn known(needed: &[PathBuf]) -> Vec<&'static str> {
+    let is_needed = |secret: &Path| needed.iter().any(|path| path.starts_with(secret));
     // systemd hides what a link leads to.
     let may_be_hidden = |secret: &Path| !is_needed(secret) && !secret.canonicalize().is_ok_and(|real| is_needed(&real));
-    let mut hidden: Vec<PathBuf> = SECRETS.map(PathBuf::from).into_iter().filter(|path| may_be_hidden(path)).collect();
-    let closed = closed(&PLACES.map(Path::new), &in_sight, &Mounts::now());
-    hidden.extend(closed.into_iter().filter(|path| !SECRETS.iter().any(|secret| path.starts_with(secret))));
-    hidden
+    SECRETS.into_iter().filter(|secret| may_be_hidden(Path::new(secret))).collect()
 }
 
 /// What of these folders not everybody may read, but for what is needed; what lies higher comes first.
@@ -159,15 +163,19 @@ mod tests {
 
     use super::*;
 
-    fn is_hidden(needed: &[&Path], path: &str) -> bool {
-        from(needed).iter().any(|hidden| hidden.as_os_str() == path)
-    }
-
     #[test]
     fn hides_all_but_what_the_service_needs() {
-        assert!(SECRETS.iter().all(|secret| is_hidden(&[Path::new("/srv/certs"), Path::new("/etc")], secret)));
-        let needed = ["/etc/ssl/private", "/home/alice/not/there", "/rooted"].map(Path::new);
-        assert!(!is_hidden(&needed, "/etc/ssl/private") && !is_hidden(&needed, "/home") && is_hidden(&needed, "/root"));
+        let known = |needed: &[&str]| known(&in_sight(needed.iter().map(Path::new)));
+        assert_eq!(known(&["/srv/certs", "/etc"]), SECRETS);
+        assert_eq!(known(&READ), SECRETS);
+        let hidden = known(&["/etc/ssl/private", "/home/alice/not/there", "/rooted"]);
+        assert!(!hidden.contains(&"/etc/ssl/private") && !hidden.contains(&"/home"), "{hidden:?}");
+        assert_eq!(hidden.len(), SECRETS.len() - 2);
+        let all = from(&[Path::new("/srv/certs")]);
+        assert!(
+            SECRETS.iter().all(|secret| all.iter().filter(|path| path.as_os_str() == *secret).count() == 1),
+            "{all:?}"
+        );
     }
 
     #[test]
@@ -176,7 +184,8 @@ mod tests {
         let link = folder.path().join("link");
         symlink("/root", &link).unwrap();
         let through = link.join("not/there");
-        assert!(!is_hidden(&[&through], "/root") && is_hidden(&[&through], "/home"));
+        let hidden = known(&in_sight([&*through].into_iter()));
+        assert!(!hidden.contains(&"/root") && hidden.contains(&"/home"), "{hidden:?}");
     }
 
     #[test]
