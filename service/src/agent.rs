@@ -19,6 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use log::{error, info, warn};
 
 use crate::after_renewal::Renewals;
+use crate::network::Network;
 use crate::recovery::Recovery;
 use crate::schedule::{Action, InitialSync, Poller, Retry, Verdict};
 use crate::sync::{Link, Passed, Watch};
@@ -33,6 +34,7 @@ const STATUS_RETRY: Duration = Duration::from_secs(60);
 
 /// The state of the daemon between two passes.
 pub(crate) struct Agent {
+    network: Network,
     settings: Arc<Settings>,
     status_file: Option<PathBuf>,
     telemetry: Option<Telemetry>,
@@ -55,6 +57,7 @@ pub(crate) fn untried(settings: &Settings) -> Vec<Report> {
 
 impl Agent {
     pub(crate) fn new(
+        network: Network,
         settings: Settings,
         status_file: Option<PathBuf>,
         telemetry: Option<Telemetry>,
@@ -64,6 +67,7 @@ impl Agent {
         let now = Instant::now();
         let phase = if settings.require_initial_sync { Phase::InitialSync } else { Phase::Polling };
         Self {
+            network,
             poller: Poller::new(settings.polling_interval, &vaults(&settings), now, fastrand::Rng::new()),
             reports: untried(&settings),
             initial_sync: settings.require_initial_sync.then(|| InitialSync::new(now)),
@@ -86,7 +90,7 @@ impl Agent {
         if let Some(telemetry) = &mut self.telemetry {
             telemetry.started(self.reports.len());
         }
-        let mut link = Link::new();
+        let mut link = Link::new(&self.network);
         loop {
             match self.poller.next(Instant::now()) {
                 Action::Wait(pause) => match vigil.wait(self.patience(pause), |_| true) {
@@ -166,7 +170,7 @@ impl Agent {
                 }
                 Heard::Event(Event::Lost) => {
                     self.begin_anew(&due);
-                    return Ok(Link::new());
+                    return Ok(Link::new(&self.network));
                 }
                 Heard::Event(Event::Wakeup(_)) => again = true,
                 Heard::Nothing => {}

@@ -16,6 +16,7 @@ use log::{LevelFilter, error, info, warn};
 use crate::after_renewal::{Actor, Renewals};
 use crate::agent::Agent;
 use crate::fluentd::Forwarding;
+use crate::network::Network;
 use crate::recovery::Recovery;
 use crate::system::Supervisor;
 use crate::telemetry::Telemetry;
@@ -53,7 +54,8 @@ fn serve(file: &Path, folders: &Folders, origin: Origin, status_file: Option<Pat
     let (sender, events) = channel();
     system::wake(sender.clone())?;
     let _lock = lock(file, folders, HANDOVER)?;
-    let _forwarding = forward(&settings);
+    let network = Network::from(origin.dialer);
+    let _forwarding = forward(&network, &settings);
     info!("version {} started with {}", env!("CARGO_PKG_VERSION"), file.display());
     for warning in &settings.warnings {
         warn!("{}: {warning}", file.display());
@@ -71,7 +73,7 @@ fn serve(file: &Path, folders: &Folders, origin: Origin, status_file: Option<Pat
             let actor = if origin.notes_are_watched { Actor::Unit } else { Actor::Child };
             let renewals = Renewals::new(&settings, &folders.state, actor);
             let recovery = Recovery::new(&folders.state, Instant::now());
-            Agent::new(settings, status_file, telemetry, renewals, recovery).run(&sender, &vigil)
+            Agent::new(network, settings, status_file, telemetry, renewals, recovery).run(&sender, &vigil)
         }
     };
     if is_alone && let Err(error) = common::run::end(&folders.state) {
@@ -94,9 +96,9 @@ fn begin(state: &Path) {
 }
 
 /// Log lines go to a collector, too, where the settings name one.
-fn forward(settings: &Settings) -> Option<Forwarding> {
+fn forward(network: &Network, settings: &Settings) -> Option<Forwarding> {
     let collector = settings.logging.collector.as_ref()?;
-    let started = Forwarding::start(collector);
+    let started = Forwarding::start(network, collector);
     started.inspect_err(|cause| warn!("{}: no log lines are sent: {cause}", collector.endpoint)).ok()
 }
 

@@ -5,12 +5,14 @@ mod agent;
 mod certificate;
 mod check;
 mod daemon;
+mod dial;
 mod ended;
 mod error;
 mod fluentd;
 mod http;
 mod identity;
 mod memory;
+mod network;
 mod prepare;
 mod queue;
 mod recovery;
@@ -95,6 +97,12 @@ enum Command {
         #[arg(long, value_name = "DIR", default_value = common::system::STATE_FOLDER)]
         state_folder: PathBuf,
     },
+    /// Connect to what the settings name for a service that has no network, by a socket of systemd's
+    #[command(hide = true)]
+    Dial {
+        /// The settings that the service runs with
+        file: PathBuf,
+    },
     /// Report an end that nobody asked for, by the variables of systemd's ExecStopPost=
     #[command(hide = true)]
     Ended {
@@ -120,6 +128,9 @@ struct Origin {
     /// A unit takes the notes of what follows from renewals [default: the service starts a process for them]
     #[arg(long)]
     notes_are_watched: bool,
+    /// The socket of a process that connects to what the settings name [default: the service does itself]
+    #[arg(long, value_name = "SOCKET")]
+    dialer: Option<system::Dialer>,
 }
 
 #[derive(Args)]
@@ -150,6 +161,7 @@ fn main() -> ExitCode {
         Command::Sync { file, places, json } => single_pass::run(&file, &places.with_log(None), json),
         Command::Prepare { file } => prepare::run(&file),
         Command::Act { state_folder } => after_renewal::act(&state_folder),
+        Command::Dial { file } => dial::run(&file),
         Command::Ended { file, places } => ended::run(&file, &places.with_log(None)),
     };
     match result {

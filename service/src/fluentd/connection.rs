@@ -7,6 +7,7 @@ use std::time::Duration;
 use common::settings::CollectorEndpoint;
 use rmp::decode::{DecodeStringError, ValueReadError, read_map_len, read_str};
 
+use crate::network::Network;
 use crate::system;
 
 /// How long one wait takes at most.
@@ -24,10 +25,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn open(endpoint: &CollectorEndpoint) -> io::Result<Self> {
+    pub(super) fn open(network: &Network, endpoint: &CollectorEndpoint) -> io::Result<Self> {
         let stream = match endpoint {
             CollectorEndpoint::Unix(path) => system::connect_to_socket(path, PATIENCE)?,
-            _ => Box::new(connect(&endpoint.addresses())?),
+            _ => Box::new(connect(network, &endpoint.addresses())?),
         };
         Ok(Self { stream })
     }
@@ -81,10 +82,10 @@ fn in_time(cause: io::Error, what: &str) -> io::Error {
 }
 
 /// The first of these addresses that answers.
-fn connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+fn connect(network: &Network, addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut failure = io::Error::other("there is no address");
     for address in addresses {
-        match TcpStream::connect_timeout(address, PATIENCE) {
+        match network.connect(&address.to_string(), address, PATIENCE) {
             Ok(stream) => {
                 stream.set_read_timeout(Some(PATIENCE))?;
                 stream.set_write_timeout(Some(PATIENCE))?;

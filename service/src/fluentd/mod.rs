@@ -23,6 +23,7 @@ use self::chunk::{Line, Origin};
 use self::connection::Connection;
 pub(crate) use self::connection::Stream;
 use self::queue::{Batch, Queue};
+use crate::network::Network;
 use crate::system;
 
 /// Pauses after a failure double from the first to the longest.
@@ -43,9 +44,14 @@ impl Forwarding {
     ///
     /// # Errors
     /// There is no thread for it.
-    pub(crate) fn start(collector: &Collector) -> io::Result<Self> {
+    pub(crate) fn start(network: &Network, collector: &Collector) -> io::Result<Self> {
         let queue = Arc::new(Queue::default());
-        let sender = Sender { collector: collector.clone(), origin: Origin::here(), queue: Arc::clone(&queue) };
+        let sender = Sender {
+            network: network.clone(),
+            collector: collector.clone(),
+            origin: Origin::here(),
+            queue: Arc::clone(&queue),
+        };
         thread::Builder::new().name("fluentd".to_owned()).spawn(move || sender.run())?;
         let lines = Arc::clone(&queue);
         logging::tell(move |level, message, subject, at| {
@@ -63,6 +69,7 @@ impl Drop for Forwarding {
 
 /// The thread that talks to the collector.
 struct Sender {
+    network: Network,
     collector: Collector,
     origin: Origin,
     queue: Arc<Queue>,
@@ -109,7 +116,7 @@ impl Sender {
         let chunk = chunk::encode(&self.collector.tag, batch, &self.origin, &id).map_err(not_sent)?;
         let connection = match connection {
             Some(connection) => connection,
-            None => connection.insert(Connection::open(&self.collector.endpoint).map_err(not_sent)?),
+            None => connection.insert(Connection::open(&self.network, &self.collector.endpoint).map_err(not_sent)?),
         };
         connection.send(&chunk).map_err(not_sent)?;
         connection.wait_for(&id).map_err(|cause| Failure { cause, is_sent: true })

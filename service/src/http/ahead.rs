@@ -5,10 +5,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustls::ClientConfig;
 use ureq::config::Config;
@@ -18,15 +16,17 @@ use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout};
 use ureq::{Error, Timeout};
 
 use super::resolver::RememberingResolver;
-use super::tls::{Socket, TlsTransport};
+use super::tcp::{Connection, left, place};
+use super::tls::TlsTransport;
 use super::{CONNECT, lock};
-use crate::system;
+use crate::network::Network;
 
 /// What an attempt came to.
-type Opened = Result<TlsTransport<Direct>, Error>;
+type Opened = Result<TlsTransport<Connection>, Error>;
 
 /// The connections of a pass that wait for their first request, by host.
 pub(super) struct Ahead {
+    network: Network,
     tls: Arc<ClientConfig>,
     resolver: RememberingResolver,
     config: Config,
@@ -34,8 +34,8 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    pub(super) fn new(tls: Arc<ClientConfig>, resolver: RememberingResolver, config: Config) -> Self {
-        Self { tls, resolver, config, waiting: Mutex::default() }
+    pub(super) fn new(network: Network, tls: Arc<ClientConfig>, resolver: RememberingResolver, config: Config) -> Self {
+        Self { network, tls, resolver, config, waiting: Mutex::default() }
     }
 
     /// Opens a connection to `host` for the request that comes first.
@@ -47,19 +47,19 @@ impl Ahead {
 
     /// A connection, or why there cannot be one. `None` where the request that follows has more ways to try: a host may
     /// have several addresses, and a name is looked up once for all.
-    fn connect(&self, host: &str) -> Result<Option<TlsTransport<Direct>>, Error> {
+    fn connect(&self, host: &str) -> Result<Option<TlsTransport<Connection>>, Error> {
         let uri: Uri = format!("https://{host}/").parse().map_err(|_| Error::BadUri(host.to_owned()))?;
         let timeout = NextTimeout { after: CONNECT.into(), reason: Timeout::Connect, ..NextTimeout::default() };
         let deadline = Instant::now() + CONNECT;
         let Ok(addresses) = self.resolver.resolve(&uri, &self.config, timeout) else { return Ok(None) };
         let Some(address) = addresses.first() else { return Ok(None) };
-        let stream = match TcpStream::connect_timeout(address, left(deadline)?) {
+        let Some(place) = place(&uri) else { return Ok(None) };
+        let stream = match self.network.connect(&place, address, left(deadline)?) {
             Ok(stream) => stream,
             Err(_) if addresses.len() > 1 => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        stream.set_nodelay(true)?;
-        TlsTransport::shake_hands(&self.tls, host, Direct { stream, deadline }).map(Some)
+        TlsTransport::shake_hands(&self.tls, host, Connection::new(stream, deadline)).map(Some)
     }
 }
 
@@ -73,7 +73,7 @@ impl fmt::Debug for AheadConnector {
 }
 
 impl Connector<()> for AheadConnector {
-    type Out = TlsTransport<Direct>;
+    type Out = TlsTransport<Connection>;
 
     fn connect(&self, details: &ConnectionDetails<'_>, _: Option<()>) -> Result<Option<Self::Out>, Error> {
         let host = details.uri.host().unwrap_or_default();
@@ -86,61 +86,4 @@ impl Connector<()> for AheadConnector {
         }
         Ok(None)
     }
-}
-
-/// A TCP connection of our own. Each read and write gets what is left of the deadline, so that a peer that sends a byte
-/// now and then cannot stretch it.
-pub(super) struct Direct {
-    stream: TcpStream,
-    deadline: Instant,
-}
-
-impl Direct {
-    /// Whether the other side hung up meanwhile. What it may have sent is part of the handshake.
-    fn is_closed(&self) -> bool {
-        match system::peek(&self.stream) {
-            Ok(length) => length == 0,
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
-        }
-    }
-}
-
-impl Socket for Direct {
-    fn set_timeout(&mut self, timeout: NextTimeout) {
-        // Requests have a deadline always; the longest that a clock can take stands for none.
-        let after = timeout.not_zero().map_or(Duration::from_secs(24 * 3600), |after| *after);
-        self.deadline = Instant::now() + after;
-    }
-
-    fn is_open(&mut self) -> bool {
-        matches!(system::peek(&self.stream), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-    }
-}
-
-impl Read for Direct {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(Some(left(self.deadline)?))?;
-        self.stream.read(buffer).map_err(in_time)
-    }
-}
-
-impl Write for Direct {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(Some(left(self.deadline)?))?;
-        self.stream.write(bytes).map_err(in_time)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.stream.flush()
-    }
-}
-
-fn left(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
-}
-
-/// A socket whose time is over says that it would block.
-fn in_time(error: io::Error) -> io::Error {
-    if error.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { error }
 }

@@ -4,10 +4,12 @@
 //! read. When to try again is the scheduler's to say.
 
 mod ahead;
+mod buffers;
 mod in_time;
 mod proxy;
 mod resolver;
 mod roots;
+mod tcp;
 mod tls;
 mod transport;
 
@@ -23,14 +25,17 @@ use ureq::Agent;
 use ureq::config::{AutoHeaderValue, Config, ConfigBuilder};
 use ureq::http::{HeaderMap, HeaderValue, Uri};
 use ureq::typestate::AgentScope;
-use ureq::unversioned::transport::{ConnectProxyConnector, Connector, DefaultConnector, TcpConnector};
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector};
 use zeroize::Zeroizing;
 
 use ahead::{Ahead, AheadConnector};
+use buffers::BUFFER;
 use in_time::InTimeConnector;
 use resolver::{PunctualResolver, RememberingResolver};
+use tcp::NetworkConnector;
 use tls::TlsConnector;
 
+use crate::network::Network;
 use crate::wiped::Wiped;
 
 /// A secret is 25 kB at most; nothing that we ask for is larger than this.
@@ -41,8 +46,6 @@ const LARGEST_HEADER: usize = 64 * 1024;
 /// The whole of one request, whatever the server does.
 const DEADLINE: Duration = Duration::from_secs(30);
 const CONNECT: Duration = Duration::from_secs(10);
-/// A connection's buffers; ureq's own 128 KiB each way would be most of the service's memory.
-const BUFFER: usize = 8 * 1024;
 
 /// A complete answer, whatever its status.
 pub(crate) struct Answer {
@@ -60,13 +63,18 @@ impl Answer {
 }
 
 /// For the metadata service: no proxy, whatever the environment says, because its answers are tokens.
-pub(crate) fn metadata_agent() -> Agent {
+pub(crate) fn metadata_agent(network: &Network) -> Agent {
     let config = config().proxy(None).timeout_connect(Some(Duration::from_secs(5))).build();
-    Agent::with_parts(config, DefaultConnector::default(), PunctualResolver::default())
+    let connector = ().chain(NetworkConnector(network.clone()));
+    Agent::with_parts(config, connector, PunctualResolver::new(network.clone()))
 }
 
 /// For the vaults of one pass: at most `connections` at a time, kept alive between requests.
-pub(crate) fn vault_client(roots: &Roots, connections: usize) -> Result<VaultClient, TransportError> {
+pub(crate) fn vault_client(
+    network: &Network,
+    roots: &Roots,
+    connections: usize,
+) -> Result<VaultClient, TransportError> {
     let proxy = proxy::of_environment()?;
     let is_direct = proxy.is_none();
     let config = config()
@@ -76,16 +84,21 @@ pub(crate) fn vault_client(roots: &Roots, connections: usize) -> Result<VaultCli
         .max_idle_connections_per_host(connections)
         .max_idle_age(Duration::from_secs(60))
         .build();
-    let resolver = RememberingResolver::default();
-    let ahead = Arc::new(Ahead::new(roots.tls_config(), resolver.clone(), config.clone()));
+    let resolver = RememberingResolver::new(network.clone());
+    let ahead = Arc::new(Ahead::new(network.clone(), roots.tls_config(), resolver.clone(), config.clone()));
     let connector =
         ().chain(AheadConnector(Arc::clone(&ahead)))
             .chain(ConnectProxyConnector::default())
-            .chain(TcpConnector::default())
+            .chain(NetworkConnector(network.clone()))
             .chain(InTimeConnector)
             .chain(TlsConnector { config: roots.tls_config() });
     let agent = Agent::with_parts(config, connector, resolver);
     Ok(VaultClient { agent, ahead: is_direct.then_some(ahead) })
+}
+
+/// Where the proxy for vaults is, `HOST:PORT`, if there is one.
+pub(crate) fn proxy_place() -> Option<String> {
+    tcp::place(proxy::of_environment().ok()??.uri())
 }
 
 /// Asks the vaults of one pass.

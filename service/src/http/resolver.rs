@@ -2,52 +2,67 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use ureq::config::Config;
 use ureq::http::Uri;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
-use ureq::unversioned::transport::time::Duration;
 
 use super::lock;
+use super::tcp::place;
+use crate::network::Network;
+
+/// Addresses of one host that are tried, as many as ureq takes.
+const MOST: usize = 16;
 
 /// Looks a host up in a thread, which is left alone when the time is over: the system's name service knows no deadline.
 /// ureq would do so as well, but it panics where the system gives no thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct PunctualResolver {
-    inner: Arc<DefaultResolver>,
+    network: Network,
 }
 
 impl PunctualResolver {
+    pub(super) fn new(network: Network) -> Self {
+        Self { network }
+    }
+
     /// What a look-up came to; an error when there is no thread for it.
-    fn look_up(
-        &self,
-        uri: &Uri,
-        config: &Config,
-        timeout: NextTimeout,
-    ) -> io::Result<Result<ResolvedSocketAddrs, ureq::Error>> {
+    fn look_up(&self, uri: &Uri, timeout: NextTimeout) -> io::Result<Result<ResolvedSocketAddrs, ureq::Error>> {
+        let Some(place) = place(uri) else { return Ok(Err(ureq::Error::BadUri(uri.to_string()))) };
+        if let Ok(address) = place.parse::<SocketAddr>() {
+            return Ok(self.taken(&[address]));
+        }
         let (sender, receiver) = sync_channel(1);
-        let (inner, uri, config) = (Arc::clone(&self.inner), uri.clone(), config.clone());
-        let patient = NextTimeout { after: Duration::NotHappening, ..timeout };
+        let network = self.network.clone();
         thread::Builder::new().spawn(move || {
             // Nobody may be waiting any more.
-            let _ = sender.send(inner.resolve(&uri, &config, patient));
+            let _ = sender.send(network.look_up(&place));
         })?;
-        Ok(receiver.recv_timeout(*timeout.after).unwrap_or(Err(ureq::Error::Timeout(timeout.reason))))
+        let found = receiver.recv_timeout(*timeout.after).map_err(|_| ureq::Error::Timeout(timeout.reason));
+        Ok(found.and_then(|found| self.taken(&found?)))
+    }
+
+    /// What is tried of the addresses of a host.
+    fn taken(&self, found: &[SocketAddr]) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let mut addresses = self.empty();
+        found.iter().take(MOST).for_each(|address| addresses.push(*address));
+        if addresses.is_empty() { Err(ureq::Error::HostNotFound) } else { Ok(addresses) }
     }
 }
 
 impl Resolver for PunctualResolver {
-    fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        self.look_up(uri, config, timeout)?
+    fn resolve(&self, uri: &Uri, _: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        self.look_up(uri, timeout)?
     }
 }
 
 /// Looks a host up once per pass. ureq asks for every request.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct RememberingResolver {
     inner: Arc<PunctualResolver>,
     known: Arc<Mutex<HashMap<String, Host>>>,
@@ -59,14 +74,20 @@ type Known = Option<ResolvedSocketAddrs>;
 /// A host of the pass, with its look-up once that is done.
 type Host = Arc<Mutex<Option<Known>>>;
 
+impl RememberingResolver {
+    pub(super) fn new(network: Network) -> Self {
+        Self { inner: Arc::new(PunctualResolver::new(network)), known: Arc::default() }
+    }
+}
+
 impl Resolver for RememberingResolver {
-    fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+    fn resolve(&self, uri: &Uri, _: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
         let host = Arc::clone(lock(&self.known).entry(authority).or_default());
         // Held while looking up: the connections to this host wait for one answer, those to others do not.
         let mut known = lock(&host);
         if known.is_none() {
-            *known = Some(self.inner.look_up(uri, config, timeout)?.ok());
+            *known = Some(self.inner.look_up(uri, timeout)?.ok());
         }
         known.clone().flatten().ok_or(ureq::Error::HostNotFound)
     }

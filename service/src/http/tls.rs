@@ -1,7 +1,6 @@
 //! TLS for ureq with one configuration for all connections of a pass, and with buffers that are wiped.
 //!
-//! ureq's own connector builds its configuration in every thread that is first, roots and all, and leaves what passed
-//! through its buffers in freed memory; what passes through these are tokens and private keys.
+//! ureq's own connector builds its configuration in every thread that is first, roots and all.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -13,10 +12,8 @@ use ureq::Error;
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, NextTimeout, Transport, TransportAdapter,
 };
-use zeroize::Zeroizing;
 
-/// Room for a request's head with its token, and for as much of an answer.
-const BUFFER: usize = 8 * 1024;
+use super::buffers::{BUFFER, WipedBuffers};
 
 /// Puts TLS around a connection.
 pub(super) struct TlsConnector {
@@ -105,19 +102,13 @@ impl<S: Socket> Transport for TlsTransport<S> {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         self.stream.get_mut().set_timeout(timeout);
-        self.stream.write_all(&self.buffers.output[..amount])?;
+        self.stream.write_all(&self.buffers.output()[..amount])?;
         Ok(())
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         self.stream.get_mut().set_timeout(timeout);
-        let room = self.buffers.input_append_buf();
-        if room.is_empty() {
-            return Err(Error::LargeResponseHeader(BUFFER, BUFFER));
-        }
-        let amount = self.stream.read(room)?;
-        self.buffers.input_appended(amount);
-        Ok(amount > 0)
+        self.buffers.fill(&mut self.stream)
     }
 
     fn is_open(&mut self) -> bool {
@@ -126,57 +117,5 @@ impl<S: Socket> Transport for TlsTransport<S> {
 
     fn is_tls(&self) -> bool {
         true
-    }
-}
-
-/// What was read and not yet consumed lies in `input[start..end]`.
-struct WipedBuffers {
-    input: Zeroizing<Vec<u8>>,
-    start: usize,
-    end: usize,
-    output: Zeroizing<Vec<u8>>,
-    progress: bool,
-}
-
-impl WipedBuffers {
-    fn new() -> Self {
-        let room = || Zeroizing::new(vec![0; BUFFER]);
-        Self { input: room(), start: 0, end: 0, output: room(), progress: false }
-    }
-}
-
-impl Buffers for WipedBuffers {
-    fn output(&mut self) -> &mut [u8] {
-        &mut self.output
-    }
-
-    fn input(&self) -> &[u8] {
-        &self.input[self.start..self.end]
-    }
-
-    fn input_append_buf(&mut self) -> &mut [u8] {
-        self.input.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
-        &mut self.input[self.end..]
-    }
-
-    fn input_appended(&mut self, amount: usize) {
-        self.end += amount;
-    }
-
-    fn input_consume(&mut self, amount: usize) {
-        self.progress = amount > 0;
-        self.start += amount;
-        debug_assert!(self.start <= self.end);
-    }
-
-    fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
-        // Only asked for while a request is sent, when nothing is left of the answer before.
-        (&mut self.input[self.end..], &mut self.output)
-    }
-
-    fn can_use_input(&self) -> bool {
-        self.start < self.end && self.progress
     }
 }

@@ -21,6 +21,7 @@ use ureq::Agent;
 use ureq::http::HeaderValue;
 
 use crate::http;
+use crate::network::Network;
 use request::Request;
 
 const METADATA_VERSION: &str = "2018-02-01";
@@ -80,8 +81,8 @@ struct Known {
 }
 
 impl Tokens {
-    pub(crate) fn new() -> Self {
-        Self { agent: http::metadata_agent(), known: Mutex::default() }
+    pub(crate) fn new(network: &Network) -> Self {
+        Self { agent: http::metadata_agent(network), known: Mutex::default() }
     }
 
     /// Forgets failures: each pass asks again, once, however many certificates wait for the answer.

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::http::{self, Roots, VaultClient};
 use crate::identity::Tokens;
 use crate::memory::{Memory, Past};
+use crate::network::Network;
 use crate::queue::{self, Queue};
 use crate::schedule::Verdict;
 use crate::store::{Placed, Store};
@@ -40,6 +41,7 @@ const WAITING: usize = 32;
 
 /// What lives from pass to pass.
 pub(crate) struct Link {
+    network: Network,
     tokens: Tokens,
     roots: Option<Roots>,
     memory: Memory,
@@ -64,13 +66,13 @@ pub(crate) struct Watch<'a> {
 }
 
 impl Link {
-    pub(crate) fn new() -> Self {
-        Self { tokens: Tokens::new(), roots: None, memory: Memory::default() }
+    pub(crate) fn new(network: &Network) -> Self {
+        Self { network: network.clone(), tokens: Tokens::new(network), roots: None, memory: Memory::default() }
     }
 
     /// For a process that makes one pass and ends.
     pub(crate) fn for_one_pass() -> Self {
-        Self { memory: Memory::of_one_pass(), ..Self::new() }
+        Self { memory: Memory::of_one_pass(), ..Self::new(&Network::Own) }
     }
 
     /// Brings the certificates with the indexes `due` up to date; `reports` is what is known of all of them before.
@@ -81,7 +83,7 @@ impl Link {
         reports: Vec<Report>,
         watch: &Watch<'_>,
     ) -> Passed {
-        let Self { tokens, roots, memory } = self;
+        let Self { network, tokens, roots, memory } = self;
         tokens.begin_pass();
         thread::scope(|scope| {
             // A head start that may fail. Most certificates of a machine have one identity: its token is on the way while
@@ -95,7 +97,7 @@ impl Link {
                 settings,
                 tokens,
                 memory,
-                client: vault_client(roots, connections),
+                client: vault_client(network, roots, connections),
                 store: Store::open(&settings.certificates).judging_by(roots.as_ref().map(Roots::trust)),
                 trust: roots.as_ref().map(Roots::trust),
                 used: Mutex::default(),
@@ -111,12 +113,16 @@ impl Link {
 }
 
 /// The client for this pass. Without roots no vault can be asked, which each certificate then reports.
-fn vault_client(known: &mut Option<Roots>, connections: usize) -> Result<VaultClient, http::TransportError> {
+fn vault_client(
+    network: &Network,
+    known: &mut Option<Roots>,
+    connections: usize,
+) -> Result<VaultClient, http::TransportError> {
     let roots = match known.take() {
         Some(roots) => roots.refreshed()?,
         None => Roots::load()?,
     };
-    http::vault_client(known.insert(roots), connections)
+    http::vault_client(network, known.insert(roots), connections)
 }
 
 struct Pass<'a> {

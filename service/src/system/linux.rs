@@ -1,5 +1,6 @@
 //! Linux: no core dumps, signals as wake-ups, glibc's memory, the distribution's trust store, systemd.
 
+mod dialer;
 mod openings;
 mod program;
 mod supervisor;
@@ -25,6 +26,7 @@ use signal_hook::iterator::Signals;
 use crate::fluentd::Stream;
 use crate::vigil::{Event, Wakeup};
 
+pub(crate) use dialer::{Dialer, dial};
 pub(crate) use program::{Finished, run_within};
 pub(crate) use supervisor::Supervisor;
 pub(crate) use trust::Trust;

@@ -3,14 +3,16 @@
 mod scm;
 mod trust;
 
+use std::collections::HashSet;
 use std::io;
-use std::net::{IpAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use common::system::load_libraries_of_the_system_only;
 use windows_sys::Win32::Foundation::{FALSE, TRUE};
 use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, CTRL_LOGOFF_EVENT, SetConsoleCtrlHandler};
@@ -101,6 +103,33 @@ pub(crate) fn peek(stream: &TcpStream) -> io::Result<usize> {
 /// Sockets with a path are for Linux.
 pub(crate) fn connect_to_socket(_path: &Path, _patience: Duration) -> io::Result<Box<dyn Stream>> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// A process that connects for this one: there is none on Windows, where a service keeps its network.
+#[derive(Debug, Clone)]
+pub(crate) enum Dialer {}
+
+impl FromStr for Dialer {
+    type Err = &'static str;
+
+    fn from_str(_socket: &str) -> Result<Self, Self::Err> {
+        Err("there is no dialer on Windows")
+    }
+}
+
+impl Dialer {
+    pub(crate) fn look_up(&self, _place: &str) -> io::Result<Vec<SocketAddr>> {
+        match *self {}
+    }
+
+    pub(crate) fn connect(&self, _place: &str, _address: &SocketAddr, _patience: Duration) -> io::Result<TcpStream> {
+        match *self {}
+    }
+}
+
+/// Nobody asks for connections on Windows.
+pub(crate) fn dial(_places: HashSet<String>) -> Result<u8> {
+    bail!("there is no dialer on Windows")
 }
 
 /// Whoever started this service and looks after it: nobody here.

@@ -10,6 +10,11 @@ impl Launch {
         vec![OsStr::new("prepare"), self.settings.as_os_str()]
     }
 
+    /// The arguments that connect for the service.
+    pub(super) fn dial(&self) -> Vec<&OsStr> {
+        vec![OsStr::new("dial"), self.settings.as_os_str()]
+    }
+
     /// The arguments that do what follows from renewals.
     pub(super) fn act(&self) -> Vec<&OsStr> {
         vec!["act".as_ref(), "--state-folder".as_ref(), self.folders.state.as_os_str()]

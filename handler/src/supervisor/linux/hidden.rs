@@ -101,6 +101,11 @@ pub(super) fn from(needed: &[&Path]) -> Vec<PathBuf> {
     known(&in_sight).into_iter().map(PathBuf::from).chain(closed).collect()
 }
 
+/// The known secrets, but for those in which something of this lies.
+pub(super) fn secrets(needed: &[&Path]) -> Vec<&'static str> {
+    known(&in_sight(needed.iter().copied().chain(READ.iter().map(Path::new))))
+}
+
 /// The known secrets, but for those in which something lies that is needed.
 fn known(needed: &[PathBuf]) -> Vec<&'static str> {
     let is_needed = |secret: &Path| needed.iter().any(|path| path.starts_with(secret));

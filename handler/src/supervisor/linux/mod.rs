@@ -1,7 +1,9 @@
 //! Linux: a unit where systemd runs, a process of its own where there is no service manager.
 
+mod accounts;
 mod arguments;
 mod detached;
+mod dialer;
 mod environment_file;
 mod hidden;
 mod process;

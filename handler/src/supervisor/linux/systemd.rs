@@ -13,7 +13,8 @@ use common::files;
 use common::instance::Holder;
 use common::text::bounded;
 
-use super::{Launch, Started, environment_file, running, unit};
+use super::unit::Network;
+use super::{Launch, Started, accounts, dialer, environment_file, running, unit};
 use crate::command::output_within;
 use crate::system;
 
@@ -32,6 +33,9 @@ const STORES: &str = "/etc/systemd/system/akvvm_service.service.d/10-stores.conf
 const WATCHER: &str = "akvvm_after_renewal.path";
 const WATCHER_FILE: &str = "/etc/systemd/system/akvvm_after_renewal.path";
 const ACTOR_FILE: &str = "/etc/systemd/system/akvvm_after_renewal.service";
+/// The units of who connects for the service.
+const DIALER: [&str; 2] = ["akvvm_dialer.socket", "akvvm_dialer.service"];
+const DIALER_FILES: [&str; 2] = ["/etc/systemd/system/akvvm_dialer.socket", "/etc/systemd/system/akvvm_dialer.service"];
 /// A new service is ready within this time, also on a machine that is just booting; the agent waits five minutes.
 const START: Duration = Duration::from_secs(60);
 /// What systemd does without waiting for a service is done within this time.
@@ -46,33 +50,37 @@ pub(super) fn is_here() -> bool {
 
 /// Whether the unit is what `launch` would make it, and `holder` is its process.
 pub(super) fn is_current(launch: &Launch, holder: &Holder) -> bool {
-    let is = |file: &str, text: String| fs::read_to_string(file).is_ok_and(|found| found == text);
-    let (service, stores) = texts(launch);
-    is(FILE, service)
+    let is = |(file, text): &(&str, String)| fs::read_to_string(file).is_ok_and(|found| found == *text);
+    let Texts { units, stores, .. } = Texts::of(launch);
+    units.iter().all(is)
         && fs::read_to_string(STORES).is_ok_and(|found| unit::suffices(&found, &stores))
-        && (!launch.has_actions || is(WATCHER_FILE, unit::watcher(launch)) && is(ACTOR_FILE, unit::actor(launch)))
         && property("MainPID").is_ok_and(|process| process == holder.pid.to_string())
 }
 
 /// Writes the unit, enables it and starts it.
 pub(super) fn start(launch: &Launch) -> Result<Started> {
-    let (service, stores) = texts(launch);
-    write(FILE, &service)?;
+    let Texts { units, stores, network_for } = Texts::of(launch);
+    if let Some(source) = network_for {
+        log::info!("the service keeps its network: {source} may need it to answer for accounts");
+    }
+    let is_wanted = |file: &str| units.iter().any(|(wanted, _)| *wanted == file);
+    if !is_wanted(WATCHER_FILE) {
+        stop_watching()?;
+    }
+    if !is_wanted(DIALER_FILES[0]) {
+        stop_dialer()?;
+    }
+    for file in [WATCHER_FILE, ACTOR_FILE].into_iter().chain(DIALER_FILES).filter(|file| !is_wanted(file)) {
+        files::remove(Path::new(file))?;
+    }
+    units.iter().try_for_each(|(file, text)| write(file, text))?;
     if let Err(error) = confine(&stores) {
         log::error!("{error:#}; the service is started all the same, but may write everywhere");
     }
-    let has_actions = launch.has_actions;
-    if has_actions {
-        write(ACTOR_FILE, &unit::actor(launch))?;
-        write(WATCHER_FILE, &unit::watcher(launch))?;
-    } else {
-        stop_watching()?;
-        [WATCHER_FILE, ACTOR_FILE].iter().try_for_each(|file| files::remove(Path::new(file)))?;
-    }
-    let written = [FILE, DROP_INS, WATCHER_FILE, ACTOR_FILE].map(Path::new);
-    system::restore_labels(&written[..if has_actions { 4 } else { 2 }]);
+    let written: Vec<&Path> = units.iter().map(|(file, _)| *file).chain([DROP_INS]).map(Path::new).collect();
+    system::restore_labels(&written);
     systemctl(&["daemon-reload"])?;
-    if has_actions {
+    if is_wanted(WATCHER_FILE) {
         systemctl(&["enable", "--quiet", WATCHER])?;
         systemctl(&["restart", WATCHER])?;
     }
@@ -107,6 +115,14 @@ pub(super) fn stop() -> Result<()> {
     if is_here() && text().is_some_and(|text| unit::is_ours(&text)) {
         systemctl(&["disable", "--quiet", "--now", UNIT])?;
         stop_watching()?;
+        stop_dialer()?;
+    }
+    Ok(())
+}
+
+fn stop_dialer() -> Result<()> {
+    if is_here() && Path::new(DIALER_FILES[0]).exists() {
+        systemctl(&["stop", DIALER[0], DIALER[1]])?;
     }
     Ok(())
 }
@@ -123,7 +139,8 @@ pub(super) fn forget(program: &Path) -> Result<()> {
     if !text().is_some_and(|text| unit::runs(&text, program)) {
         return Ok(());
     }
-    [STORES, WATCHER_FILE, ACTOR_FILE, FILE].iter().try_for_each(|file| files::remove(Path::new(file)))?;
+    let files = [STORES, WATCHER_FILE, ACTOR_FILE].into_iter().chain(DIALER_FILES).chain([FILE]);
+    files.map(Path::new).try_for_each(files::remove)?;
     // What an administrator added stays.
     let _ = fs::remove_dir(DROP_INS);
     if is_here() {
@@ -138,14 +155,34 @@ fn text() -> Option<String> {
     fs::read_to_string(FILE).ok()
 }
 
-/// The unit and its drop-in.
-fn texts(launch: &Launch) -> (String, String) {
-    let environment = environment_file::read();
-    let file = environment.as_ref().map(|_| environment_file::FILE);
-    let variables = environment.into_iter().flatten();
-    let trust = variables.filter(|(name, _)| ["SSL_CERT_FILE", "SSL_CERT_DIR"].contains(&name.as_str()));
-    let trust: Vec<PathBuf> = trust.map(|(_, path)| path.into()).collect();
-    (unit::service(launch, file), unit::stores(launch, &trust))
+/// What systemd is to read.
+struct Texts {
+    /// The units, by their files.
+    units: Vec<(&'static str, String)>,
+    /// The drop-in.
+    stores: String,
+    /// Who answers for accounts and may need the service's network.
+    network_for: Option<String>,
+}
+
+impl Texts {
+    fn of(launch: &Launch) -> Self {
+        let environment = environment_file::read();
+        let file = environment.as_ref().map(|_| environment_file::FILE);
+        let variables = environment.into_iter().flatten();
+        let trust = variables.filter(|(name, _)| ["SSL_CERT_FILE", "SSL_CERT_DIR"].contains(&name.as_str()));
+        let trust: Vec<PathBuf> = trust.map(|(_, path)| path.into()).collect();
+        let network_for = accounts::answered_by_a_network();
+        let network = if network_for.is_some() { Network::Own } else { Network::Dialer };
+        let mut units = vec![(FILE, unit::service(launch, file, network))];
+        if network == Network::Dialer {
+            units.extend(DIALER_FILES.into_iter().zip([dialer::socket(), dialer::service(launch, file)]));
+        }
+        if launch.has_actions {
+            units.extend([(ACTOR_FILE, unit::actor(launch)), (WATCHER_FILE, unit::watcher(launch))]);
+        }
+        Self { units, stores: unit::stores(launch, &trust), network_for }
+    }
 }
 
 /// Writes the drop-in.

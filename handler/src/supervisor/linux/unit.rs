@@ -7,15 +7,17 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use super::dialer::{FOLDER, SOCKET};
 use super::{Launch, hidden};
 
 /// What the unit begins with, and by which it is known again.
-const MARK: &str = "# Written by akvvm_handler at each enable. Own changes: systemctl edit akvvm_service\n";
+pub(super) const MARK: &str = "# Written by akvvm_handler at each enable. Own changes: systemctl edit akvvm_service\n";
 /// The line of the drop-in with what is hidden.
 const HIDDEN: &str = "InaccessiblePaths=";
-/// What the service reaches of `/run`: its manager and the journal, not the bus; and those who answer for names. What is
-/// missing is passed over.
-const RUN: [&str; 13] = [
+/// What the service reaches of `/run`: the dialer, its manager and the journal, not the bus; and those who answer for names.
+/// What is missing is passed over.
+const RUN: [&str; 14] = [
+    FOLDER,
     "/run/systemd/notify",
     "/run/systemd/journal",
     "/run/systemd/userdb",
@@ -72,7 +74,6 @@ CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_CHOWN
 RestrictNamespaces=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
 LockPersonality=yes
 MemoryDenyWriteExecute=yes
 SystemCallArchitectures=native
@@ -112,20 +113,45 @@ pub(super) fn program(text: &str) -> Option<&str> {
     Some(word.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).next().unwrap_or_default())
 }
 
-/// The unit. `environment` is the file with proxy and trust store, where it may be trusted.
-pub(super) fn service(launch: &Launch, environment: Option<&str>) -> String {
-    let command = |words: Vec<&OsStr>| -> String {
-        let words: Vec<String> = [launch.program.as_os_str()].into_iter().chain(words).map(argument).collect();
-        words.join(" ")
-    };
-    let watched = launch.has_actions.then_some(OsStr::new("--notes-are-watched"));
-    let run = command(launch.run().into_iter().chain(watched).collect());
-    let prepare = command(launch.prepare());
-    let ended = launch.ended().map(|words| format!("ExecStopPost=+{}\n", command(words))).unwrap_or_default();
-    let environment = environment.map(|file| format!("EnvironmentFile=-{file}\n")).unwrap_or_default();
+/// A command of the service's program.
+pub(super) fn command(launch: &Launch, words: &[&OsStr]) -> String {
+    let words: Vec<String> = [&launch.program.as_os_str()].into_iter().chain(words).map(argument).collect();
+    words.join(" ")
+}
+
+/// The sandbox, as far as it is the same for the service and for who connects for it.
+pub(super) fn confinement(launch: &Launch) -> String {
     let reached = RUN.map(|path| format!("-{path}")).join(" ");
     let program = path(&launch.program);
     let libraries = LIBRARIES.map(|path| format!("-{path}")).join(" ");
+    format!("BindReadOnlyPaths={reached}\nNoExecPaths=/\nExecPaths={program} {libraries}\n{SANDBOX}")
+}
+
+/// Where the service's connections come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Network {
+    /// It has no network: the dialer connects for it.
+    Dialer,
+    /// Its own, where accounts are looked up by it.
+    Own,
+}
+
+/// The unit. `environment` is the file with proxy and trust store, where it may be trusted.
+pub(super) fn service(launch: &Launch, environment: Option<&str>, network: Network) -> String {
+    let watched = launch.has_actions.then_some(OsStr::new("--notes-are-watched")).into_iter();
+    let (dialer, wanted, families) = match network {
+        Network::Dialer => (
+            vec![OsStr::new("--dialer"), OsStr::new(SOCKET)],
+            "Requires=akvvm_dialer.socket\nAfter=akvvm_dialer.socket\n",
+            "PrivateNetwork=yes\nRestrictAddressFamilies=AF_UNIX",
+        ),
+        Network::Own => (vec![], "", "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK"),
+    };
+    let run = command(launch, &launch.run().into_iter().chain(watched).chain(dialer).collect::<Vec<_>>());
+    let prepare = command(launch, &launch.prepare());
+    let ended = launch.ended().map(|words| format!("ExecStopPost=+{}\n", command(launch, &words))).unwrap_or_default();
+    let environment = environment.map(|file| format!("EnvironmentFile=-{file}\n")).unwrap_or_default();
+    let confinement = confinement(launch);
     // A store that settings name may have to be created, and an end be reported, where the sandbox itself is the trouble:
     // both are done outside of it.
     format!(
@@ -134,7 +160,7 @@ pub(super) fn service(launch: &Launch, environment: Option<&str>) -> String {
 Description=Key Vault VM Extension
 Wants=network-online.target
 After=network-online.target nss-lookup.target nss-user-lookup.target remote-fs.target
-StartLimitIntervalSec=0
+{wanted}StartLimitIntervalSec=0
 
 [Service]
 Type=notify
@@ -151,10 +177,8 @@ RestartSteps=6
 RestartMaxDelaySec=300
 RestartPreventExitStatus=4
 OOMPolicy=stop
-BindReadOnlyPaths={reached}
-NoExecPaths=/
-ExecPaths={program} {libraries}
-{SANDBOX}
+{confinement}{families}
+
 [Install]
 WantedBy=multi-user.target
 "
@@ -182,7 +206,7 @@ WantedBy=multi-user.target
 /// The unit that does what the note says, outside of the service's sandbox: it talks to systemd and runs root's
 /// programs. It is started as often as there are notes.
 pub(super) fn actor(launch: &Launch) -> String {
-    let words: Vec<String> = [launch.program.as_os_str()].into_iter().chain(launch.act()).map(argument).collect();
+    let act = command(launch, &launch.act());
     format!(
         "{MARK}
 [Unit]
@@ -191,11 +215,10 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=oneshot
-ExecStart={}
+ExecStart={act}
 TimeoutStartSec=180
 LimitCORE=0
-",
-        words.join(" ")
+"
     )
 }
 
@@ -282,4 +305,4 @@ fn path(text: impl AsRef<OsStr>) -> String {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests;
+pub(super) mod tests;

@@ -92,6 +92,29 @@ def connect(path):
     socket.socket(socket.AF_UNIX).connect(path)
 
 
+def dial(place, wish):
+    """What the dialer, which connects for the service, does for who speaks as the service does."""
+    with socket.socket(socket.AF_UNIX) as door:
+        door.connect("/run/akvvm/dialer")
+        door.sendall(json.dumps({"place": place, "wish": wish}).encode())
+        door.shutdown(socket.SHUT_WR)
+        answer, descriptors, _, _ = socket.recv_fds(door, 16384, 1)
+    if b"Failure" in answer:
+        raise OSError(errno.EACCES, answer)
+    if descriptors:
+        with socket.socket(fileno=descriptors[0]) as connection:
+            connection.getpeername()
+    return json.loads(answer)
+
+
+def dial_address(place, address):
+    dial(place, {"Connection": {"address": address, "patience": {"secs": 5, "nanos": 0}}})
+
+
+def dial_name(place):
+    dial_address(place, dial(place, "Addresses")["Addresses"][0])
+
+
 def make_mode(folder, mode):
     path = os.path.join(folder, "mode")
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
@@ -157,10 +180,19 @@ def attempts(places):
                  "kexec_load", "fanotify_init", "acct", "io_uring_setup", "quotactl"]:
         yield f"call {name}", lambda name=name: syscall(name, 0, 0, 0, 0, 0)
     yield "call reboot", lambda: syscall("reboot", 0, 0, 0, 0)
-    yield "connect to the metadata service", lambda: socket.create_connection(("169.254.169.254", 80), 5)
-    yield "connect to the vault", lambda: socket.create_connection(("contoso.vault.azure.net", 443), 5)
-    yield "connect to another address", lambda: socket.create_connection(tuple(places["another address"]), 5)
+    other = "%s:%d" % tuple(places["another address"])
+    metadata, vault = "169.254.169.254:80", "contoso.vault.azure.net:443"
+    yield "connect to the metadata service", lambda: socket.socket().connect(("169.254.169.254", 80))
+    yield "connect to another address", lambda: socket.socket().connect(tuple(places["another address"]))
+    yield "connect to another address by IPv6", lambda: socket.socket(socket.AF_INET6).connect(("::1", 443))
     yield "send a datagram to another address", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.2", 9))
+    yield "ask the kernel about networks", lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).bind((0, 0))
+    yield "be connected to the metadata service", lambda: dial_address(metadata, metadata)
+    yield "be connected to the vault", lambda: dial_name(vault)
+    yield "be connected to another address", lambda: dial_address(other, other)
+    yield "be connected to another address as if it were the vault's", lambda: dial_address(vault, other)
+    yield "be connected to another port of the vault's", lambda: dial_name("contoso.vault.azure.net:80")
+    yield "have another name looked up", lambda: dial("key.attacker.example:443", "Addresses")
     yield "connect to a socket beside the store", lambda: connect(places["socket"])
     yield "connect to a socket without a name in the file system", lambda: connect("\0" + places["nameless"])
 

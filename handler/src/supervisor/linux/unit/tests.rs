@@ -4,7 +4,7 @@ use common::folders::Folders;
 
 use super::*;
 
-fn launch() -> Launch {
+pub(in crate::supervisor::linux) fn launch() -> Launch {
     let agent = Path::new("/var/lib/waagent/A b%$\"x\\y-1.0.0");
     Launch {
         program: "/opt/akvvm/1.0.0/libexec/akvvm_service".into(),
@@ -23,7 +23,7 @@ fn launch() -> Launch {
     }
 }
 
-fn line<'a>(text: &'a str, key: &str) -> &'a str {
+pub(in crate::supervisor::linux) fn line<'a>(text: &'a str, key: &str) -> &'a str {
     let mut lines = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
     let line = lines.next().unwrap();
     assert_eq!(lines.next(), None, "{key}");
@@ -32,8 +32,8 @@ fn line<'a>(text: &'a str, key: &str) -> &'a str {
 
 #[test]
 fn odd_characters_in_an_argument_stand_for_themselves() {
-    let run = r#""/opt/akvvm/1.0.0/libexec/akvvm_service" "run" "/var/lib/akvvm/accepted/3.settings" "--state-folder" "/var/lib/akvvm" "--status-folder" "/var/lib/waagent/A b%%$$\"x\\y-1.0.0/status" "--log-folder" "/var/log/azure/A" "--events-folder" "/var/log/azure/A/events" "--handler-folder" "/var/lib/waagent/A b%%$$\"x\\y-1.0.0" "--machine" "4a5b""#;
-    assert_eq!(line(&service(&launch(), None), "ExecStart"), run);
+    let run = r#""/opt/akvvm/1.0.0/libexec/akvvm_service" "run" "/var/lib/akvvm/accepted/3.settings" "--state-folder" "/var/lib/akvvm" "--status-folder" "/var/lib/waagent/A b%%$$\"x\\y-1.0.0/status" "--log-folder" "/var/log/azure/A" "--events-folder" "/var/log/azure/A/events" "--handler-folder" "/var/lib/waagent/A b%%$$\"x\\y-1.0.0" "--machine" "4a5b" "--dialer" "/run/akvvm/dialer""#;
+    assert_eq!(line(&service(&launch(), None, Network::Dialer), "ExecStart"), run);
 }
 
 #[test]
@@ -87,10 +87,24 @@ fn a_collector_below_run_is_reached_but_no_folder_of_the_systems_own_sockets() {
 }
 
 #[test]
+fn the_service_has_no_network_unless_it_must_look_accounts_up_there() {
+    let text = service(&launch(), None, Network::Dialer);
+    assert_eq!(line(&text, "PrivateNetwork"), "yes");
+    assert_eq!(line(&text, "RestrictAddressFamilies"), "AF_UNIX");
+    assert_eq!(line(&text, "Requires"), "akvvm_dialer.socket");
+    let text = service(&launch(), None, Network::Own);
+    assert!(
+        !text.contains("PrivateNetwork") && !text.contains("dialer.socket") && !text.contains("--dialer"),
+        "{text}"
+    );
+    assert!(line(&text, "RestrictAddressFamilies").contains("AF_INET"));
+}
+
+#[test]
 fn notes_are_watched_where_something_follows_from_renewals() {
-    assert!(!line(&service(&launch(), None), "ExecStart").contains("--notes-are-watched"));
+    assert!(!line(&service(&launch(), None, Network::Dialer), "ExecStart").contains("--notes-are-watched"));
     let launch = Launch { has_actions: true, ..launch() };
-    assert!(line(&service(&launch, None), "ExecStart").ends_with(" \"--notes-are-watched\""));
+    assert!(line(&service(&launch, None, Network::Dialer), "ExecStart").contains(" \"--notes-are-watched\""));
     assert_eq!(line(&watcher(&launch), "PathExists"), "/var/lib/akvvm/after-renewal/note.json");
     let act = "\"/opt/akvvm/1.0.0/libexec/akvvm_service\" \"act\" \"--state-folder\" \"/var/lib/akvvm\"";
     assert_eq!(line(&actor(&launch), "ExecStart"), act);
@@ -99,7 +113,7 @@ fn notes_are_watched_where_something_follows_from_renewals() {
 
 #[test]
 fn a_unit_is_known_by_its_text_and_its_program() {
-    let text = service(&launch(), Some("/etc/default/akvvm_service"));
+    let text = service(&launch(), Some("/etc/default/akvvm_service"), Network::Dialer);
     assert_eq!(line(&text, "EnvironmentFile"), "-/etc/default/akvvm_service");
     assert!(runs(&text, &launch().program));
     assert!(is_ours(&text) && !runs(&text, Path::new("/opt/akvvm/1.0.0/libexec/akvvm")));
@@ -119,15 +133,15 @@ fn the_program_of_a_unit_is_found_whoever_wrote_it() {
     ] {
         assert_eq!(program(text), found, "{text}");
     }
-    assert_eq!(program(&service(&launch(), None)), Some("/opt/akvvm/1.0.0/libexec/akvvm_service"));
+    assert_eq!(program(&service(&launch(), None, Network::Dialer)), Some("/opt/akvvm/1.0.0/libexec/akvvm_service"));
 }
 
 #[test]
 fn a_service_that_reports_nowhere_reports_no_end() {
     let silent = Launch { folders: Folders { status: None, ..launch().folders }, ..launch() };
-    assert!(!service(&silent, None).contains("ExecStopPost"));
+    assert!(!service(&silent, None, Network::Dialer).contains("ExecStopPost"));
     assert!(
-        line(&service(&launch(), None), "ExecStopPost")
+        line(&service(&launch(), None, Network::Dialer), "ExecStopPost")
             .starts_with("+\"/opt/akvvm/1.0.0/libexec/akvvm_service\" \"ended\"")
     );
 }

@@ -1,0 +1,73 @@
+//! The units of the dialer (systemd.socket(5)): it connects for the service, which holds keys and has no network, to what the
+//! settings name. Writes nothing.
+//!
+//! systemd holds its socket and starts it when the service first asks, and again should it end.
+
+use super::unit::{MARK, command, confinement};
+use super::{Launch, hidden};
+
+/// Its socket, below a folder of its own: a socket alone would be lost to the service when it is made anew.
+pub(super) const FOLDER: &str = "/run/akvvm";
+pub(super) const SOCKET: &str = "/run/akvvm/dialer";
+
+/// The unit of its socket, for the service's user alone.
+pub(super) fn socket() -> String {
+    format!(
+        "{MARK}
+[Unit]
+Description=Key Vault VM Extension: where the service asks for connections
+PartOf=akvvm_service.service
+
+[Socket]
+ListenStream={SOCKET}
+SocketMode=0600
+TriggerLimitIntervalSec=0
+"
+    )
+}
+
+/// Its unit. It is root's like the service, because some machines let nobody else ask the metadata service, but can do nothing
+/// that any other user could not.
+pub(super) fn service(launch: &Launch, environment: Option<&str>) -> String {
+    let dial = command(launch, &launch.dial());
+    let environment = environment.map(|file| format!("EnvironmentFile=-{file}\n")).unwrap_or_default();
+    let confinement = confinement(launch);
+    let secrets = hidden::secrets(&[&launch.program, &launch.settings]);
+    let hidden: Vec<String> = secrets.iter().map(|path| format!("-{path}")).collect();
+    let hidden = hidden.join(" ");
+    format!(
+        "{MARK}
+[Unit]
+Description=Key Vault VM Extension: connects for the service to what its settings name
+PartOf=akvvm_service.service
+StartLimitIntervalSec=0
+
+[Service]
+ExecStart={dial}
+StandardInput=socket
+StandardOutput=journal
+StandardError=journal
+{environment}{confinement}ProtectSystem=strict
+InaccessiblePaths={hidden}
+CapabilityBoundingSet=
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+SystemCallFilter=accept accept4
+SystemCallFilter=~@chown
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::unit::tests::{launch, line};
+    use super::*;
+
+    #[test]
+    fn the_dialer_knows_the_settings_of_the_service_and_its_environment() {
+        let text = service(&launch(), Some("/etc/default/akvvm_service"));
+        let dial = r#""/opt/akvvm/1.0.0/libexec/akvvm_service" "dial" "/var/lib/akvvm/accepted/3.settings""#;
+        assert_eq!(line(&text, "ExecStart"), dial);
+        assert_eq!(line(&text, "EnvironmentFile"), "-/etc/default/akvvm_service");
+        assert_eq!(line(&socket(), "ListenStream"), SOCKET);
+    }
+}

@@ -1,0 +1,119 @@
+//! The service's side.
+
+use std::convert::Infallible;
+use std::io::{self, IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+use super::message::{Answer, LONGEST, Request, Wish};
+
+/// Longer than a name service takes to say that it does not know.
+const LOOK_UP: Duration = Duration::from_secs(60);
+/// What the way to the dialer takes at most, also when it has to be started for it.
+const WAY: Duration = Duration::from_secs(5);
+
+/// The dialer that listens at a path.
+#[derive(Debug, Clone)]
+pub(crate) struct Dialer {
+    socket: PathBuf,
+}
+
+impl FromStr for Dialer {
+    type Err = Infallible;
+
+    fn from_str(path: &str) -> Result<Self, Infallible> {
+        Ok(Self { socket: path.into() })
+    }
+}
+
+impl Dialer {
+    /// The addresses of a place, `HOST:PORT`.
+    ///
+    /// # Errors
+    /// The name service's; the place is not the settings'; there is no dialer.
+    pub(crate) fn look_up(&self, place: &str) -> io::Result<Vec<SocketAddr>> {
+        match self.ask(place, Wish::Addresses, LOOK_UP)? {
+            (Answer::Addresses(addresses), _) => Ok(addresses),
+            (Answer::Failure(failure), _) => Err(failure.into()),
+            (Answer::Connection, _) => Err(nonsense()),
+        }
+    }
+
+    /// A connection to one of the place's addresses.
+    ///
+    /// # Errors
+    /// The network's; the address is none of the place's; there is no dialer.
+    pub(crate) fn connect(&self, place: &str, address: &SocketAddr, patience: Duration) -> io::Result<TcpStream> {
+        match self.ask(place, Wish::Connection { address: *address, patience }, patience)? {
+            (Answer::Connection, Some(connection)) => Ok(connection.into()),
+            (Answer::Failure(failure), _) => Err(failure.into()),
+            _ => Err(nonsense()),
+        }
+    }
+
+    fn ask(&self, place: &str, wish: Wish, patience: Duration) -> io::Result<(Answer, Option<OwnedFd>)> {
+        let request = Request { place: place.to_owned(), wish };
+        self.exchange(&request, patience + WAY).map_err(|cause| match cause.kind() {
+            io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+            _ => io::Error::new(
+                cause.kind(),
+                format!(
+                    "the dialer at {} does not answer, see systemctl status akvvm_dialer: {cause}",
+                    self.socket.display()
+                ),
+            ),
+        })
+    }
+
+    fn exchange(&self, request: &Request, patience: Duration) -> io::Result<(Answer, Option<OwnedFd>)> {
+        let mut stream = UnixStream::connect(&self.socket)?;
+        stream.set_write_timeout(Some(patience))?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.write_all(&serde_json::to_vec(request)?)?;
+        stream.shutdown(Shutdown::Write)?;
+        let (answer, connection) = receive(&stream)?;
+        Ok((serde_json::from_slice(&answer)?, connection))
+    }
+}
+
+/// All that comes, with the descriptor that comes along.
+fn receive(stream: &UnixStream) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
+    let (mut answer, mut connection) = (Vec::new(), None);
+    let mut buffer = [0; 1024];
+    loop {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let parts = &mut [IoSliceMut::new(&mut buffer)];
+        let length = match recvmsg(stream, parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+            Ok(received) => received.bytes,
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                connection = descriptors.last().or(connection);
+            }
+        }
+        if length == 0 && answer.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it hung up"));
+        }
+        if length == 0 {
+            return Ok((answer, connection));
+        }
+        answer.extend_from_slice(&buffer[..length]);
+        if answer.len() > LONGEST {
+            return Err(nonsense());
+        }
+    }
+}
+
+fn nonsense() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the dialer answers something else")
+}

@@ -1,0 +1,81 @@
+//! What the service and the dialer say to each other: over a connection of the dialer's socket one request goes, whose end the
+//! service shuts down, and one answer comes, with the descriptor of a connection where that was asked for.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// More than either has to say, in bytes: a name has 255 at most, and of a name's addresses there are a few.
+pub(super) const LONGEST: usize = 16 * 1024;
+
+/// What the service wants of a place.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Request {
+    /// `HOST:PORT`.
+    pub(super) place: String,
+    pub(super) wish: Wish,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Wish {
+    /// Its addresses.
+    Addresses,
+    /// A connection to one of them.
+    Connection { address: SocketAddr, patience: Duration },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Answer {
+    Addresses(Vec<SocketAddr>),
+    /// Its descriptor comes along.
+    Connection,
+    Failure(Failure),
+}
+
+/// An error on its way to another process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Failure {
+    /// The system's number, where it has one.
+    code: Option<i32>,
+    is_late: bool,
+    reason: String,
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        let is_late = error.kind() == io::ErrorKind::TimedOut;
+        Self { code: error.raw_os_error(), is_late, reason: error.to_string() }
+    }
+}
+
+impl From<Failure> for io::Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure { code: Some(code), .. } => Self::from_raw_os_error(code),
+            Failure { is_late: true, reason, .. } => Self::new(io::ErrorKind::TimedOut, reason),
+            Failure { reason, .. } => Self::other(reason),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_arrives_as_it_was() {
+        for (error, kind, text) in [
+            (io::Error::from_raw_os_error(libc::ECONNREFUSED), io::ErrorKind::ConnectionRefused, "Connection refused"),
+            (io::ErrorKind::TimedOut.into(), io::ErrorKind::TimedOut, "timed out"),
+            (io::Error::other("failed to lookup address information"), io::ErrorKind::Other, "failed to lookup"),
+        ] {
+            let sent = serde_json::to_vec(&Answer::Failure(error.into())).unwrap();
+            let Answer::Failure(failure) = serde_json::from_slice(&sent).unwrap() else { panic!("another answer") };
+            let error = io::Error::from(failure);
+            assert!(error.kind() == kind && error.to_string().contains(text), "{error:?}");
+        }
+    }
+}

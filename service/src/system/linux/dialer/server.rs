@@ -1,0 +1,203 @@
+//! The dialer's side. It believes nobody: who has taken the service over gets no further than the service.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, IoSlice, Read};
+use std::mem::MaybeUninit;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use log::warn;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+
+use super::message::{Answer, LONGEST, Request, Wish};
+use crate::network::Network;
+
+/// Requests at a time: the service has a connection to each of a few places open at once, and looks some names up meanwhile.
+const MOST: usize = 48;
+/// The service says what it wants at once, and takes the answer.
+const EXCHANGE: Duration = Duration::from_secs(5);
+/// Longer than the service waits for a connection.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(60);
+/// Addresses of one place that are remembered: a vault's change with each look-up.
+const REMEMBERED: usize = 256;
+
+/// Connects to `places` (`HOST:PORT`) for who asks at the socket that systemd gave this process as standard input. Does not end.
+///
+/// # Errors
+/// Standard input is no such socket.
+pub(crate) fn dial(places: HashSet<String>) -> Result<u8> {
+    let wrong = "standard input is no socket to listen at: systemctl start akvvm_dialer.socket";
+    let listener = UnixListener::from(io::stdin().as_fd().try_clone_to_owned()?);
+    listener.local_addr().context(wrong)?;
+    let directory = Directory { places, known: Mutex::default() };
+    let busy = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        loop {
+            let (stream, _) = listener.accept().context(wrong)?;
+            // Who is one too many hears it by the connection's end.
+            if busy.fetch_add(1, Ordering::Relaxed) >= MOST {
+                busy.fetch_sub(1, Ordering::Relaxed);
+                continue;
+            }
+            let serve = || {
+                if let Err(error) = serve(&stream, &directory) {
+                    warn!("a request was not answered: {error}");
+                }
+                drop(stream);
+                busy.fetch_sub(1, Ordering::Relaxed);
+            };
+            if let Err(error) = thread::Builder::new().spawn_scoped(scope, serve) {
+                warn!("a request was not answered: {error}");
+                busy.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    })
+}
+
+fn serve(stream: &UnixStream, directory: &Directory) -> io::Result<()> {
+    stream.set_read_timeout(Some(EXCHANGE))?;
+    stream.set_write_timeout(Some(EXCHANGE))?;
+    let mut request = Vec::new();
+    stream.take(LONGEST as u64).read_to_end(&mut request)?;
+    let request: Request = serde_json::from_slice(&request)?;
+    let (answer, connection) = match directory.answer(&request) {
+        Ok((answer, connection)) => (answer, connection),
+        Err(error) => (Answer::Failure(error.into()), None),
+    };
+    send(stream, &serde_json::to_vec(&answer)?, connection.as_ref())
+}
+
+fn send(stream: &UnixStream, mut answer: &[u8], connection: Option<&TcpStream>) -> io::Result<()> {
+    let descriptors: Vec<_> = connection.iter().map(AsFd::as_fd).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() {
+        ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    }
+    while !answer.is_empty() {
+        match sendmsg(stream, &[IoSlice::new(answer)], &mut ancillary, SendFlags::NOSIGNAL) {
+            Ok(sent) => {
+                answer = &answer[sent..];
+                ancillary.clear();
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The places that may be connected to, and what was found out about them.
+struct Directory {
+    places: HashSet<String>,
+    /// The addresses of each, the newest last.
+    known: Mutex<HashMap<String, Vec<SocketAddr>>>,
+}
+
+impl Directory {
+    fn answer(&self, request: &Request) -> io::Result<(Answer, Option<TcpStream>)> {
+        let Request { place, wish } = request;
+        if !self.places.contains(place) {
+            return Err(io::Error::other(format!(
+                "the dialer does not know {}: a proxy must be named in /etc/default/akvvm_service",
+                common::text::excerpt(place)
+            )));
+        }
+        match wish {
+            Wish::Addresses => self.look_up(place).map(|addresses| (Answer::Addresses(addresses), None)),
+            Wish::Connection { address, patience } => {
+                if !self.knows(place, address) && !self.look_up(place)?.contains(address) {
+                    return Err(io::Error::other(format!("{address} is no address of {place}")));
+                }
+                let connection = Network::Own.connect(place, address, (*patience).min(LONGEST_PATIENCE))?;
+                Ok((Answer::Connection, Some(connection)))
+            }
+        }
+    }
+
+    fn look_up(&self, place: &str) -> io::Result<Vec<SocketAddr>> {
+        let found = Network::Own.look_up(place)?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let addresses = known.entry(place.to_owned()).or_default();
+        addresses.retain(|address| !found.contains(address));
+        addresses.extend(&found);
+        addresses.drain(..addresses.len().saturating_sub(REMEMBERED));
+        Ok(found)
+    }
+
+    fn knows(&self, place: &str, address: &SocketAddr) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(place).is_some_and(|addresses| addresses.contains(address))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+    use std::net::TcpListener;
+
+    use super::super::Dialer;
+    use super::*;
+
+    fn asked(places: &[&str], place: &str, wish: Wish) -> Result<Answer, String> {
+        let places = places.iter().map(ToString::to_string).collect();
+        let directory = Directory { places, known: Mutex::default() };
+        let answer = directory.answer(&Request { place: place.to_owned(), wish });
+        answer.map(|(answer, _)| answer).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn connects_to_the_addresses_of_known_places_and_to_no_others() {
+        let (here, elsewhere) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let (here, elsewhere) = (here.local_addr().unwrap(), elsewhere.local_addr().unwrap());
+        let place = here.to_string();
+        let to = |address| Wish::Connection { address, patience: Duration::from_secs(5) };
+        let asked = |place: &str, wish| asked(&[&here.to_string()], place, wish);
+        assert!(matches!(asked(&place, Wish::Addresses), Ok(Answer::Addresses(found)) if found == [here]));
+        let other = asked(&elsewhere.to_string(), Wish::Addresses).unwrap_err();
+        assert!(other.contains("does not know"), "{other}");
+        let other = asked(&elsewhere.to_string(), to(elsewhere)).unwrap_err();
+        assert!(other.contains("does not know"), "{other}");
+        let other = asked(&place, to(elsewhere)).unwrap_err();
+        assert!(other.contains("is no address of"), "{other}");
+    }
+
+    #[test]
+    fn passes_a_connection_on() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("dialer");
+        let door = UnixListener::bind(&socket).unwrap();
+        let directory = Directory { places: [address.to_string()].into(), known: Mutex::default() };
+        let dialer: Dialer = socket.to_str().unwrap().parse().unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..3 {
+                    serve(&door.accept().unwrap().0, &directory).unwrap();
+                }
+                drop(door.accept());
+            });
+            let patience = Duration::from_secs(5);
+            assert_eq!(dialer.look_up(&address.to_string()).unwrap(), [address]);
+            let connection = dialer.connect(&address.to_string(), &address, patience).unwrap();
+            let (_, peer) = listener.accept().unwrap();
+            assert_eq!(connection.local_addr().unwrap(), peer);
+            drop(listener);
+            let refused = dialer.connect(&address.to_string(), &address, patience).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+            let silent = dialer.look_up(&address.to_string()).unwrap_err().to_string();
+            assert!(silent.contains("systemctl status akvvm_dialer"), "{silent}");
+        });
+        fs::remove_file(&socket).unwrap();
+        let gone = dialer.look_up(&address.to_string()).unwrap_err().to_string();
+        assert!(gone.contains("No such file"), "{gone}");
+    }
+}
