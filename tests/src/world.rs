@@ -182,9 +182,11 @@ impl World {
             .with_context(|| format!("{}: cannot mount a tmpfs", path.display()))
     }
 
-    /// The processes that live in this world, beside the one that entered it: number and command line.
+    /// The processes that live in this world, beside the one that entered it, and those that they started in networks of their
+    /// own: number and command line.
     pub fn processes(&self) -> Result<Vec<(i32, String)>> {
-        let mut found = Vec::new();
+        let mut others = Vec::new();
+        let mut found: Vec<(i32, String)> = Vec::new();
         for entry in fs::read_dir("/proc")? {
             let folder = entry?.path();
             let name = folder.file_name().and_then(OsStr::to_str);
@@ -192,15 +194,27 @@ impl World {
                 continue;
             };
             // A process that ended meanwhile, or a dead one that nobody waited for, has no namespace any more.
-            let namespace = fs::read_link(folder.join("ns/net"));
-            if namespace.is_ok_and(|namespace| namespace == self.namespace) && id.unsigned_abs() != std::process::id() {
-                let words = fs::read(folder.join("cmdline")).unwrap_or_default();
-                let words = words.split(|byte| *byte == 0).filter(|word| !word.is_empty());
-                let words: Vec<_> = words.map(String::from_utf8_lossy).collect();
-                found.push((id, words.join(" ")));
+            let Ok(namespace) = fs::read_link(folder.join("ns/net")) else { continue };
+            if id.unsigned_abs() == std::process::id() {
+                continue;
+            }
+            let words = fs::read(folder.join("cmdline")).unwrap_or_default();
+            let words = words.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+            let words: Vec<_> = words.map(String::from_utf8_lossy).collect();
+            match namespace == self.namespace {
+                true => found.push((id, words.join(" "))),
+                false => others.push((parent(&folder), (id, words.join(" ")))),
             }
         }
-        Ok(found)
+        loop {
+            let is_child = |parent: Option<i32>| found.iter().any(|(id, _)| Some(*id) == parent);
+            let (children, rest): (Vec<_>, _) = others.into_iter().partition(|(parent, _)| is_child(*parent));
+            if children.is_empty() {
+                return Ok(found);
+            }
+            found.extend(children.into_iter().map(|(_, process)| process));
+            others = rest;
+        }
     }
 
     /// Mounts a private, writable view over a folder; what is mounted below it is hidden.
@@ -219,6 +233,12 @@ impl World {
         mount("overlay", folder, "overlay", MountFlags::empty(), options.as_c_str())
             .with_context(|| format!("{folder}: cannot mount a private copy; is overlayfs missing?"))
     }
+}
+
+/// The parent of the process that a folder of `/proc` is about.
+fn parent(folder: &Path) -> Option<i32> {
+    let status = fs::read_to_string(folder.join("status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
 impl Drop for World {

@@ -615,7 +615,7 @@ fn what_others_make_private_or_remove_does_not_restart_the_service() {
         fs::write(path, "").unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(0o640)).unwrap();
     };
-    let (first, second) = (Path::new("/opt/program/first"), Path::new("/opt/program/second"));
+    let (first, second) = (Path::new("/opt/first"), Path::new("/opt/second"));
     private(first);
     well(&machine.extension.deploy(0, &settings(&[STORE])).unwrap());
     machine.succeeds();

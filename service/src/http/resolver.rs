@@ -68,8 +68,8 @@ pub(super) struct RememberingResolver {
     known: Arc<Mutex<HashMap<String, Host>>>,
 }
 
-/// What a look-up came to; a name that was not found is not asked for again either.
-type Known = Option<ResolvedSocketAddrs>;
+/// What a look-up came to; a name that was not found is not asked for again either, and the reason is the system's, if any.
+type Known = Result<ResolvedSocketAddrs, Option<(io::ErrorKind, String)>>;
 
 /// A host of the pass, with its look-up once that is done.
 type Host = Arc<Mutex<Option<Known>>>;
@@ -87,8 +87,15 @@ impl Resolver for RememberingResolver {
         // Held while looking up: the connections to this host wait for one answer, those to others do not.
         let mut known = lock(&host);
         if known.is_none() {
-            *known = Some(self.inner.look_up(uri, timeout)?.ok());
+            *known = Some(self.inner.look_up(uri, timeout)?.map_err(|error| match error {
+                ureq::Error::Io(cause) => Some((cause.kind(), cause.to_string())),
+                _ => None,
+            }));
         }
-        known.clone().flatten().ok_or(ureq::Error::HostNotFound)
+        match known.clone() {
+            Some(Ok(addresses)) => Ok(addresses),
+            Some(Err(Some((kind, cause)))) => Err(io::Error::new(kind, cause).into()),
+            Some(Err(None)) | None => Err(ureq::Error::HostNotFound),
+        }
     }
 }

@@ -42,7 +42,8 @@ fn found(text: &str, has_nslcd: bool) -> Option<String> {
     let outside = sources
         .flat_map(|(_, sources)| sources.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)));
     let mut names = outside.flat_map(str::split_whitespace);
-    names.find(|name| !LOCAL.contains(name) && !(*name == "ldap" && has_nslcd)).map(str::to_owned)
+    let is_local = |name: &str| LOCAL.contains(&name) || name == "ldap" && has_nslcd;
+    names.find(|name| !is_local(name)).map(str::to_owned)
 }
 
 #[cfg(test)]

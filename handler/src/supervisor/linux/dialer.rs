@@ -1,10 +1,11 @@
 //! The units of the dialer (systemd.socket(5)): it connects for the service, which holds keys and has no network, to what the
 //! settings name. Writes nothing.
 //!
-//! systemd holds its socket and starts it when the service first asks, and again should it end.
+//! systemd holds its socket and starts it when the service first asks, and again should it end. The service does not depend on
+//! the socket: it says what is wrong where there is none, and keeps (`Upholds=`) or gets it back.
 
+use super::Launch;
 use super::unit::{MARK, command, confinement};
-use super::{Launch, hidden};
 
 /// Its socket, below a folder of its own: a socket alone would be lost to the service when it is made anew.
 pub(super) const FOLDER: &str = "/run/akvvm";
@@ -17,6 +18,7 @@ pub(super) fn socket() -> String {
 [Unit]
 Description=Key Vault VM Extension: where the service asks for connections
 PartOf=akvvm_service.service
+StartLimitIntervalSec=0
 
 [Socket]
 ListenStream={SOCKET}
@@ -32,9 +34,6 @@ pub(super) fn service(launch: &Launch, environment: Option<&str>) -> String {
     let dial = command(launch, &launch.dial());
     let environment = environment.map(|file| format!("EnvironmentFile=-{file}\n")).unwrap_or_default();
     let confinement = confinement(launch);
-    let secrets = hidden::secrets(&[&launch.program, &launch.settings]);
-    let hidden: Vec<String> = secrets.iter().map(|path| format!("-{path}")).collect();
-    let hidden = hidden.join(" ");
     format!(
         "{MARK}
 [Unit]
@@ -48,7 +47,6 @@ StandardInput=socket
 StandardOutput=journal
 StandardError=journal
 {environment}{confinement}ProtectSystem=strict
-InaccessiblePaths={hidden}
 CapabilityBoundingSet=
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
 SystemCallFilter=accept accept4

@@ -1,10 +1,10 @@
-//! Secrets of others that the service has no use for. It may read every file, because it must get into anybody's folders, so
-//! they are hidden from it.
+//! What the service has no use for. It may read every file, because it must get into anybody's folders, so what others have is
+//! hidden from it.
 
 use std::collections::VecDeque;
-use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+use std::{fs, iter};
 
 use common::system::Mounts;
 
@@ -36,15 +36,27 @@ const SECRETS: [&str; 24] = [
     "/var/lib/pgsql",
     "/var/lib/postgresql",
 ];
-/// Where else programs have theirs, which can be told by their modes.
-const PLACES: [&str; 7] = ["/etc", "/opt", "/srv", "/usr/local", "/var/lib", "/var/opt", "/var/www"];
+/// What is the system's and is left as it is: its programs and libraries, and the kernel's.
+const SYSTEM: [&str; 11] =
+    ["/bin", "/dev", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/run", "/sbin", "/sys", "/usr"];
+/// Where what everybody may read may be needed, and what not everybody may read is hidden: configuration, and the sockets of
+/// directories for accounts.
+const SHARED: [&str; 5] = ["/etc", "/usr/local", "/var/centrifydc", "/var/lib/pbis", "/var/opt/quest"];
+/// File systems of this machine's own disks and memory: what is mounted from elsewhere may keep who looks at it for ever.
+const DISKS: [&str; 15] = [
+    "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "iso9660", "overlay", "ramfs", "squashfs", "tmpfs",
+    "vfat", "xfs", "zfs",
+];
 /// How many files and folders are looked at, and how many hidden: each is a mount.
-const MOST: (usize, usize) = (20_000, 256);
+const MOST: (usize, usize) = (20_000, 512);
+/// As many links as the kernel follows on the way to one file.
+const LINKS: usize = 40;
+/// Where the system's roots are. In a folder of them, each may be a link.
+const TRUST: [&str; 4] = ["/etc/ssl/certs", "/etc/pki/tls/certs", "/etc/pki/ca-trust", "/etc/ca-certificates"];
 /// What the C library, OpenSSL, what answers for names and accounts, and the service itself read there, with the keys of the
 /// Azure Arc agent. It stays in sight whoever may read it: on some machines that is root alone.
 const READ: [&str; 47] = [
     "/etc/akvvm",
-    "/etc/ca-certificates",
     "/etc/ca-certificates.conf",
     "/etc/crypto-policies",
     "/etc/gai.conf",
@@ -73,37 +85,51 @@ const READ: [&str; 47] = [
     "/etc/openldap/ldap.conf",
     "/etc/os-release",
     "/etc/passwd",
-    "/etc/pki/ca-trust",
     "/etc/pki/tls/cert.pem",
-    "/etc/pki/tls/certs",
     "/etc/pki/tls/openssl.cnf",
     "/etc/protocols",
     "/etc/resolv.conf",
     "/etc/rpc",
     "/etc/services",
     "/etc/ssl/cert.pem",
-    "/etc/ssl/certs",
     "/etc/ssl/openssl.cnf",
     "/usr/local/share/ca-certificates",
     "/var/lib/ca-certificates",
+    "/var/db/group.db",
+    "/var/db/passwd.db",
     "/var/lib/extrausers",
+    "/var/lib/misc/group.db",
+    "/var/lib/misc/passwd.db",
     "/var/lib/sss/mc",
     "/var/lib/sss/pipes/nss",
     "/var/opt/azcmagent/tokens",
 ];
 
-/// The paths that are to be hidden: all in which nothing lies that the service needs, wherever links lead, and what of the
-/// places of programs not everybody may read.
-pub(super) fn from(needed: &[&Path]) -> Vec<PathBuf> {
-    let in_sight = in_sight(needed.iter().copied().chain(READ.iter().map(Path::new)));
-    let closed = closed(&PLACES.map(Path::new), &in_sight, &Mounts::now());
-    let closed = closed.into_iter().filter(|path| !SECRETS.iter().any(|secret| path.starts_with(secret)));
-    known(&in_sight).into_iter().map(PathBuf::from).chain(closed).collect()
+/// What the service uses.
+pub(super) struct Needed<'a> {
+    /// What keeps the disks busy on which it lies: what is written, and the service's own files.
+    pub(super) held: &'a [&'a Path],
+    /// What is read now and then.
+    pub(super) read: &'a [&'a Path],
+    /// Folders of trusted roots, in which links may lead anywhere.
+    pub(super) trust: &'a [&'a Path],
 }
 
-/// The known secrets, but for those in which something of this lies.
-pub(super) fn secrets(needed: &[&Path]) -> Vec<&'static str> {
-    known(&in_sight(needed.iter().copied().chain(READ.iter().map(Path::new))))
+/// The paths that are to be hidden: the known secrets, what not everybody may read of what is shared, and all that is neither
+/// shared nor the system's nor needed. Nothing is hidden in which something lies that the service needs, wherever links lead.
+pub(super) fn from(needed: &Needed<'_>) -> Vec<PathBuf> {
+    let mounts = Mounts::now();
+    let held = in_sight(needed.held.iter().copied());
+    let trust = || needed.trust.iter().copied().chain(TRUST.map(Path::new));
+    let roots: Vec<PathBuf> = trust().flat_map(links).collect();
+    let read = needed.read.iter().copied().chain(trust()).chain(READ.map(Path::new));
+    let in_sight: Vec<PathBuf> =
+        held.iter().cloned().chain(in_sight(read.chain(roots.iter().map(PathBuf::as_path)))).collect();
+    let closed = closed(&SHARED.map(Path::new), &in_sight, &mounts);
+    let kept = in_sight.iter().cloned().chain(SYSTEM.into_iter().chain(SHARED).map(PathBuf::from)).collect::<Vec<_>>();
+    let rest = beside(Path::new("/"), &kept, &held, &mounts);
+    let found = closed.into_iter().chain(rest).filter(|path| !SECRETS.iter().any(|secret| path.starts_with(secret)));
+    known(&in_sight).into_iter().map(PathBuf::from).chain(found.take(MOST.1)).collect()
 }
 
 /// The known secrets, but for those in which something lies that is needed.
@@ -114,6 +140,35 @@ fn known(needed: &[PathBuf]) -> Vec<&'static str> {
     SECRETS.into_iter().filter(|secret| may_be_hidden(Path::new(secret))).collect()
 }
 
+/// All below this folder that is not kept, as high up as can be.
+fn beside(folder: &Path, kept: &[PathBuf], held: &[PathBuf], mounts: &Mounts) -> Vec<PathBuf> {
+    let mut folders = VecDeque::from([folder.to_owned()]);
+    let (mut hidden, mut seen) = (Vec::new(), 0);
+    while let Some(folder) = folders.pop_front() {
+        for path in children(&folder) {
+            seen += 1;
+            if seen > MOST.0 || hidden.len() == MOST.1 {
+                return hidden;
+            }
+            if kept.iter().any(|one| path.starts_with(one)) {
+                continue;
+            }
+            // A file system of others is not even looked at: it may keep who does so for ever.
+            let mounted = mounts.kind(&path);
+            if mounted.is_some_and(|kind| !DISKS.contains(&kind)) || mounted.is_none() && path.is_symlink() {
+                continue;
+            }
+            if !kept.iter().any(|one| one.starts_with(&path)) {
+                hidden.push(path);
+            } else if mounted.is_none() || held.iter().any(|one| one.starts_with(&path)) {
+                // A disk could not be taken away while something in it is hidden.
+                folders.push_back(path);
+            }
+        }
+    }
+    hidden
+}
+
 /// What of these folders not everybody may read, but for what is needed; what lies higher comes first.
 fn closed(places: &[&Path], needed: &[PathBuf], mounts: &Mounts) -> Vec<PathBuf> {
     // A disk could not be taken away while something in it is hidden, and one of others may keep who looks into it for ever.
@@ -121,17 +176,12 @@ fn closed(places: &[&Path], needed: &[PathBuf], mounts: &Mounts) -> Vec<PathBuf>
     let mut folders: VecDeque<_> = places.iter().filter(is_own).map(|place| (place.to_path_buf(), true)).collect();
     let (mut closed, mut seen) = (Vec::new(), 0);
     while let Some((folder, is_open)) = folders.pop_front() {
-        let mut paths: Vec<_> =
-            fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-        paths.sort();
-        for path in paths {
+        for path in children(&folder) {
             seen += 1;
             if seen > MOST.0 || closed.len() == MOST.1 {
                 return closed;
             }
-            // A unit is lines of text.
-            let is_text = path.to_str().is_some_and(|text| !text.contains(char::is_control));
-            if !is_text || mounts.kind(&path).is_some() || needed.iter().any(|one| path.starts_with(one)) {
+            if mounts.kind(&path).is_some() || needed.iter().any(|one| path.starts_with(one)) {
                 continue;
             }
             // What a link leads to has a mode of its own.
@@ -151,97 +201,43 @@ fn closed(places: &[&Path], needed: &[PathBuf], mounts: &Mounts) -> Vec<PathBuf>
     closed
 }
 
-/// Paths, and where links lead from them.
-fn in_sight<'a>(paths: impl Iterator<Item = &'a Path>) -> Vec<PathBuf> {
-    paths.flat_map(|path| [Some(path.to_owned()), real(path).filter(|real| real != path)]).flatten().collect()
+/// What lies in a folder and can be named in a unit, which is lines of text, in an order that stays.
+fn children(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut paths: Vec<_> =
+        entries.filter(|path| path.to_str().is_some_and(|text| !text.contains(char::is_control))).collect();
+    paths.sort();
+    paths
 }
 
-/// A path without links, as far as it is there.
-fn real(path: &Path) -> Option<PathBuf> {
-    path.ancestors().find_map(|folder| Some(folder.canonicalize().ok()?.join(path.strip_prefix(folder).ok()?)))
+/// The links in a folder.
+fn links(folder: &Path) -> Vec<PathBuf> {
+    children(folder).into_iter().filter(|path| path.is_symlink()).collect()
+}
+
+/// Paths, and all that links lead to on the way to what they name.
+fn in_sight<'a>(paths: impl Iterator<Item = &'a Path>) -> Vec<PathBuf> {
+    paths.flat_map(|path| iter::successors(Some(path.to_owned()), |path| followed(path)).take(LINKS)).collect()
+}
+
+/// A path with the first link in it followed; `None` when there is none.
+fn followed(path: &Path) -> Option<PathBuf> {
+    let mut names = path.components();
+    let mut place = PathBuf::new();
+    while let Some(name) = names.next() {
+        match name {
+            // What lies before it is no link.
+            Component::ParentDir => drop(place.pop()),
+            name => place.push(name),
+        }
+        if let Ok(target) = place.read_link() {
+            place.pop();
+            return Some(place.join(target).join(names.as_path()));
+        }
+    }
+    (place != path).then_some(place)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use std::os::unix::fs::symlink;
-
-    use super::*;
-
-    #[test]
-    fn hides_all_but_what_the_service_needs() {
-        let known = |needed: &[&str]| known(&in_sight(needed.iter().map(Path::new)));
-        assert_eq!(known(&["/srv/certs", "/etc"]), SECRETS);
-        assert_eq!(known(&READ), SECRETS);
-        let hidden = known(&["/etc/ssl/private", "/home/alice/not/there", "/rooted"]);
-        assert!(!hidden.contains(&"/etc/ssl/private") && !hidden.contains(&"/home"), "{hidden:?}");
-        assert_eq!(hidden.len(), SECRETS.len() - 2);
-        let all = from(&[Path::new("/srv/certs")]);
-        assert!(
-            SECRETS.iter().all(|secret| all.iter().filter(|path| path.as_os_str() == *secret).count() == 1),
-            "{all:?}"
-        );
-    }
-
-    #[test]
-    fn hides_nothing_that_a_link_leads_to() {
-        let folder = tempfile::tempdir().unwrap();
-        let link = folder.path().join("link");
-        symlink("/root", &link).unwrap();
-        let through = link.join("not/there");
-        let hidden = known(&in_sight([&*through].into_iter()));
-        assert!(!hidden.contains(&"/root") && hidden.contains(&"/home"), "{hidden:?}");
-    }
-
-    #[test]
-    fn what_is_in_sight_is_so_by_each_of_its_names_and_what_lies_around_is_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let (link, absent) = (folder.path().join("link"), folder.path().join("absent"));
-        symlink("/usr", &link).unwrap();
-        let below = link.join("not/there");
-        let expected = [link.clone(), "/usr".into(), below.clone(), "/usr/not/there".into(), absent.clone()];
-        assert_eq!(in_sight([&*link, &*below, &*absent].into_iter()), expected);
-    }
-
-    #[test]
-    fn hides_configuration_that_not_everybody_may_read() {
-        let place = tempfile::tempdir().unwrap();
-        let path = |name: &str| place.path().join(name);
-        for (name, mode) in [
-            ("open/file", 0o644),
-            ("open/key", 0o640),
-            ("open/deeper/key", 0o600),
-            ("open/deeper/store/key", 0o600),
-            ("open/two\nlines", 0o600),
-            ("closed/file", 0o644),
-            ("proxy/settings", 0o644),
-            ("proxy/certs/key", 0o600),
-            ("hosts", 0o600),
-        ] {
-            fs::create_dir_all(path(name).parent().unwrap()).unwrap();
-            fs::write(path(name), "").unwrap();
-            fs::set_permissions(path(name), fs::Permissions::from_mode(mode)).unwrap();
-        }
-        for (folder, mode) in [("closed", 0o750), ("proxy", 0o751)] {
-            fs::set_permissions(path(folder), fs::Permissions::from_mode(mode)).unwrap();
-        }
-        symlink(path("hosts"), path("open/link")).unwrap();
-        let needed = ["open/deeper/store", "proxy/certs", "hosts"].map(path);
-        let hidden = ["closed", "open/key", "proxy/settings", "open/deeper/key"].map(path);
-        assert_eq!(closed(&[place.path()], &needed, &Mounts::now()), hidden);
-        assert_eq!(
-            closed(&[&path("open/deeper"), &path("hosts")], &[], &Mounts::now()),
-            ["open/deeper/key", "open/deeper/store/key"].map(path)
-        );
-    }
-
-    #[test]
-    fn leaves_what_is_mounted_alone() {
-        let mounts = Mounts::now();
-        let proc = Path::new("/proc");
-        let folder = tempfile::tempdir().unwrap();
-        let link = folder.path().join("link");
-        symlink("/root", &link).unwrap();
-        assert_eq!((mounts.kind(proc), closed(&[proc, &link], &[], &mounts)), (Some("proc"), vec![]));
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@ mod accounts;
 mod arguments;
 mod detached;
 mod dialer;
+mod drop_in;
 mod environment_file;
 mod hidden;
 mod process;

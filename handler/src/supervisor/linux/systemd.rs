@@ -13,8 +13,9 @@ use common::files;
 use common::instance::Holder;
 use common::text::bounded;
 
+use super::drop_in::DropIns;
 use super::unit::Network;
-use super::{Launch, Started, accounts, dialer, environment_file, running, unit};
+use super::{Launch, Started, accounts, dialer, drop_in, environment_file, running, unit};
 use crate::command::output_within;
 use crate::system;
 
@@ -25,10 +26,14 @@ const FILE: &str = "/etc/systemd/system/akvvm_service.service";
 /// Where other units of its name could be.
 const FOLDERS: [&str; 4] =
     ["/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
-/// The folder of its drop-ins, where an administrator's may lie too.
-const DROP_INS: &str = "/etc/systemd/system/akvvm_service.service.d";
-/// The drop-in that the settings make.
-const STORES: &str = "/etc/systemd/system/akvvm_service.service.d/10-stores.conf";
+/// The folders of drop-ins, of the service and of who connects for it, where an administrator's may lie too.
+const DROP_INS: [&str; 2] =
+    ["/etc/systemd/system/akvvm_service.service.d", "/etc/systemd/system/akvvm_dialer.service.d"];
+/// The drop-ins that the settings make.
+const STORES: [&str; 2] = [
+    "/etc/systemd/system/akvvm_service.service.d/10-stores.conf",
+    "/etc/systemd/system/akvvm_dialer.service.d/10-stores.conf",
+];
 /// The unit that waits for notes of the service, and the one that does what they say.
 const WATCHER: &str = "akvvm_after_renewal.path";
 const WATCHER_FILE: &str = "/etc/systemd/system/akvvm_after_renewal.path";
@@ -51,15 +56,17 @@ pub(super) fn is_here() -> bool {
 /// Whether the unit is what `launch` would make it, and `holder` is its process.
 pub(super) fn is_current(launch: &Launch, holder: &Holder) -> bool {
     let is = |(file, text): &(&str, String)| fs::read_to_string(file).is_ok_and(|found| found == *text);
-    let Texts { units, stores, .. } = Texts::of(launch);
+    let Texts { units, drop_ins, .. } = Texts::of(launch);
     units.iter().all(is)
-        && fs::read_to_string(STORES).is_ok_and(|found| unit::suffices(&found, &stores))
+        && drop_ins
+            .iter()
+            .all(|(file, text)| fs::read_to_string(file).is_ok_and(|found| drop_in::suffices(&found, text)))
         && property("MainPID").is_ok_and(|process| process == holder.pid.to_string())
 }
 
 /// Writes the unit, enables it and starts it.
 pub(super) fn start(launch: &Launch) -> Result<Started> {
-    let Texts { units, stores, network_for } = Texts::of(launch);
+    let Texts { units, drop_ins, network_for } = Texts::of(launch);
     if let Some(source) = network_for {
         log::info!("the service keeps its network: {source} may need it to answer for accounts");
     }
@@ -70,15 +77,14 @@ pub(super) fn start(launch: &Launch) -> Result<Started> {
     if !is_wanted(DIALER_FILES[0]) {
         stop_dialer()?;
     }
-    for file in [WATCHER_FILE, ACTOR_FILE].into_iter().chain(DIALER_FILES).filter(|file| !is_wanted(file)) {
-        files::remove(Path::new(file))?;
-    }
+    let other = [WATCHER_FILE, ACTOR_FILE].into_iter().chain(DIALER_FILES).filter(|file| !is_wanted(file));
+    other.chain(STORES.into_iter().skip(drop_ins.len())).map(Path::new).try_for_each(files::remove)?;
     units.iter().try_for_each(|(file, text)| write(file, text))?;
-    if let Err(error) = confine(&stores) {
+    if let Err(error) = drop_ins.iter().try_for_each(|(file, text)| confine(file, text)) {
         log::error!("{error:#}; the service is started all the same, but may write everywhere");
     }
-    let written: Vec<&Path> = units.iter().map(|(file, _)| *file).chain([DROP_INS]).map(Path::new).collect();
-    system::restore_labels(&written);
+    let written = units.iter().map(|(file, _)| *file).chain(DROP_INS.into_iter().take(drop_ins.len()));
+    system::restore_labels(&written.map(Path::new).collect::<Vec<_>>());
     systemctl(&["daemon-reload"])?;
     if is_wanted(WATCHER_FILE) {
         systemctl(&["enable", "--quiet", WATCHER])?;
@@ -139,10 +145,12 @@ pub(super) fn forget(program: &Path) -> Result<()> {
     if !text().is_some_and(|text| unit::runs(&text, program)) {
         return Ok(());
     }
-    let files = [STORES, WATCHER_FILE, ACTOR_FILE].into_iter().chain(DIALER_FILES).chain([FILE]);
+    let files = STORES.into_iter().chain([WATCHER_FILE, ACTOR_FILE]).chain(DIALER_FILES).chain([FILE]);
     files.map(Path::new).try_for_each(files::remove)?;
     // What an administrator added stays.
-    let _ = fs::remove_dir(DROP_INS);
+    for folder in DROP_INS {
+        let _ = fs::remove_dir(folder);
+    }
     if is_here() {
         systemctl(&["daemon-reload"])?;
         // A unit that failed is remembered after its file is gone.
@@ -159,8 +167,8 @@ fn text() -> Option<String> {
 struct Texts {
     /// The units, by their files.
     units: Vec<(&'static str, String)>,
-    /// The drop-in.
-    stores: String,
+    /// The drop-ins, by theirs.
+    drop_ins: Vec<(&'static str, String)>,
     /// Who answers for accounts and may need the service's network.
     network_for: Option<String>,
 }
@@ -181,14 +189,20 @@ impl Texts {
         if launch.has_actions {
             units.extend([(ACTOR_FILE, unit::actor(launch)), (WATCHER_FILE, unit::watcher(launch))]);
         }
-        Self { units, stores: unit::stores(launch, &trust), network_for }
+        let drop_ins = DropIns::of(launch, &trust);
+        let drop_ins = match network {
+            Network::Own => vec![(STORES[0], drop_ins.service())],
+            Network::Dialer => STORES.into_iter().zip([drop_ins.service(), drop_ins.dialer()]).collect(),
+        };
+        Self { units, drop_ins, network_for }
     }
 }
 
-/// Writes the drop-in.
-fn confine(stores: &str) -> Result<()> {
-    fs::create_dir_all(DROP_INS).context(DROP_INS)?;
-    write(STORES, stores)
+/// Writes a drop-in.
+fn confine(file: &str, text: &str) -> Result<()> {
+    let folder = Path::new(file).parent().context("no folder")?;
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    write(file, text)
 }
 
 /// Writes a file that others may read, as systemd wants it.

@@ -1,19 +1,16 @@
-//! The text of the service's unit (systemd.service(5), systemd.exec(5)) and of its drop-in. Writes nothing.
+//! The text of the service's unit (systemd.service(5), systemd.exec(5)). Writes nothing.
 //!
 //! A key that an older systemd does not know is a line in the journal and nothing else: `PrivateIPC=` and
-//! `NoExecPaths=` need 248, `RestartSteps=` 254, and `WantsMountsFor=` 256.
+//! `NoExecPaths=` need 248, `Upholds=` 249, `RestartSteps=` 254, and `WantsMountsFor=` 256.
 
-use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::Launch;
 use super::dialer::{FOLDER, SOCKET};
-use super::{Launch, hidden};
 
 /// What the unit begins with, and by which it is known again.
 pub(super) const MARK: &str = "# Written by akvvm_handler at each enable. Own changes: systemctl edit akvvm_service\n";
-/// The line of the drop-in with what is hidden.
-const HIDDEN: &str = "InaccessiblePaths=";
 /// What the service reaches of `/run`: the dialer, its manager and the journal, not the bus; and those who answer for names.
 /// What is missing is passed over.
 const RUN: [&str; 14] = [
@@ -35,7 +32,7 @@ const RUN: [&str; 14] = [
 
 /// Where code may come from, beside the service's program: the C library and what answers for names in the process, as the
 /// distributions and the makers of directories lay them out. Shells lie elsewhere.
-const LIBRARIES: [&str; 12] = [
+pub(super) const LIBRARIES: [&str; 12] = [
     "/lib64",
     "/usr/lib64",
     "/lib/x86_64-linux-gnu",
@@ -142,7 +139,7 @@ pub(super) fn service(launch: &Launch, environment: Option<&str>, network: Netwo
     let (dialer, wanted, families) = match network {
         Network::Dialer => (
             vec![OsStr::new("--dialer"), OsStr::new(SOCKET)],
-            "Requires=akvvm_dialer.socket\nAfter=akvvm_dialer.socket\n",
+            "Wants=akvvm_dialer.socket\nUpholds=akvvm_dialer.socket\nAfter=akvvm_dialer.socket\n",
             "PrivateNetwork=yes\nRestrictAddressFamilies=AF_UNIX",
         ),
         Network::Own => (vec![], "", "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK"),
@@ -222,75 +219,13 @@ LimitCORE=0
     )
 }
 
-/// The drop-in: nothing may be written but what these settings need, and secrets of others are hidden, unless `trust`, the
-/// files and folders of trusted roots that an administrator names, lie among them. A path that is missing does not keep the
-/// service from starting. Mounts are wanted, not required: a share that is away must not stop the certificates that lie
-/// elsewhere.
-pub(super) fn stores(launch: &Launch, trust: &[PathBuf]) -> String {
-    let stores: Vec<String> = launch.stores.iter().map(|store| path(&**store)).collect();
-    let folders = &launch.folders;
-    // Events are renamed from the log folder into one below it: two entries would be two mounts, and no rename.
-    let events =
-        launch.events.as_ref().filter(|events| folders.log.as_ref().is_none_or(|log| !events.starts_with(log)));
-    let own = [Some(&folders.state), folders.status.as_ref(), folders.log.as_ref(), events];
-    let own = own.into_iter().flatten().map(PathBuf::as_path);
-    let written: Vec<&Path> = own.chain(launch.stores.iter().map(AsRef::as_ref)).collect();
-    let writable: Vec<String> = written.iter().map(|folder| path(format!("-{}", folder.display()))).collect();
-    let writable = writable.join(" ");
-    let read = [&launch.program, &launch.settings, &launch.handler].into_iter().chain(trust).chain(&launch.collector);
-    let read = read.map(PathBuf::as_path).chain(LIBRARIES.iter().map(Path::new));
-    let needed: Vec<&Path> = written.into_iter().chain(read).collect();
-    let hidden: Vec<String> =
-        hidden::from(&needed).into_iter().map(|hidden| path(format!("-{}", hidden.display()))).collect();
-    let collector = launch.collector.as_deref().and_then(reached).map(|folder| path(format!("-{}", folder.display())));
-    let collector = collector.map(|folder| format!("BindReadOnlyPaths={folder}\n")).unwrap_or_default();
-    format!(
-        "{MARK}
-[Unit]
-WantsMountsFor={}
-
-[Service]
-ProtectSystem=strict
-ReadWritePaths={writable}
-NoExecPaths={writable}
-{HIDDEN}{}
-{collector}",
-        stores.join(" "),
-        hidden.join(" ")
-    )
-}
-
-/// Whether the drop-in `found` does for the service what `wanted` would, and hides nothing that it needs. What others made
-/// private since then is hidden from the next start on, and what they removed is nothing: they must not restart the service.
-pub(super) fn suffices(found: &str, wanted: &str) -> bool {
-    let ((found, hides), (wanted, may_hide)) = (without_hidden(found), without_hidden(wanted));
-    found == wanted && hides.difference(&may_hide).all(|path| !Path::new(path.trim_start_matches('-')).exists())
-}
-
-/// The lines of a drop-in, but for the paths that it hides.
-fn without_hidden(text: &str) -> (Vec<&str>, HashSet<&str>) {
-    let (hidden, rest): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with(HIDDEN));
-    let paths = hidden.into_iter().flat_map(|line| line[HIDDEN.len()..].trim_matches('"').split("\" \""));
-    (rest, paths.collect())
-}
-
-/// The folder of a collector's socket, where `/run` hides it: a socket alone would be lost when the collector starts anew.
-/// Folders of the system's own sockets stay hidden, whatever the settings say.
-fn reached(socket: &Path) -> Option<PathBuf> {
-    let below = socket.strip_prefix("/run").or_else(|_| socket.strip_prefix("/var/run")).ok()?;
-    let first = below.parent()?.components().next()?.as_os_str().to_str()?;
-    // A colon would divide the line.
-    let is_open = !["systemd", "dbus", "user", "docker", "containerd", "lock"].contains(&first) && !first.contains(':');
-    is_open.then(|| Path::new("/run").join(first))
-}
-
 /// An argument of a command, as one word: quoted, and nothing in it means anything.
 fn argument(text: impl AsRef<OsStr>) -> String {
     path(text.as_ref().to_string_lossy().replace('$', "$$"))
 }
 
 /// A path of a list, as one word.
-fn path(text: impl AsRef<OsStr>) -> String {
+pub(super) fn path(text: impl AsRef<OsStr>) -> String {
     let mut quoted = String::from("\"");
     for c in text.as_ref().to_string_lossy().chars() {
         match c {

@@ -19,31 +19,31 @@ use crate::figures::{Figures, Size};
 const UNIT: &str = "akvvm_service";
 const STORE: &str = "/opt/web/certs";
 const VICTIM: &str = "/opt/web/victim";
+const NEWER: &str = "/opt/web/newer";
 const SOCKET: &str = "/opt/web/socket";
 const NAMELESS: &str = "of somebody else";
 /// What tries.
 const PROGRAM: &str = include_str!("escape.py");
 /// What runs it in the service.
 const LIBRARY: &str = include_str!("escape.c");
-const TAKEN_OVER: &str = "/srv/escape.so";
+const TAKEN_OVER: &str = "/opt/web/escape.so";
 /// Where it lies, what it is told, and what it tells: where the service may read and write.
 const SCRIPT: &str = "/opt/web/certs/escape.py";
 const PLACES: &str = "/opt/web/certs/places.json";
 const RESULTS: &str = "/opt/web/certs/results.json";
 /// All that is done when it is tried: why this and no less is in `docs/campaigns.md`.
-const ALLOWED: [&str; 9] = [
+const ALLOWED: [&str; 8] = [
     "write to the store",
     "write to the status",
     "write to the log",
     "write to the state",
     "read what everybody may read",
-    "read a private file where programs do not use to have one",
-    "read a private file on another disk",
+    "read a file of another's beside the store, newer than the sandbox",
     "be connected to the metadata service",
     "be connected to the vault",
 ];
 /// Secrets of others, which this puts there.
-const SECRETS: [(&str, &str); 17] = [
+const SECRETS: [(&str, &str); 18] = [
     ("the hashes of passwords", "/etc/shadow"),
     ("the hashes of passwords of groups", "/etc/gshadow"),
     ("a key of root's for SSH", "/root/.ssh/id_ed25519"),
@@ -61,6 +61,7 @@ const SECRETS: [(&str, &str); 17] = [
     ("a file of another's beside the store", "/opt/web/private"),
     ("a private file where programs do not use to have one", "/data/private"),
     ("a private file on another disk", "/srv/private"),
+    ("a private file in a folder of its own on another disk", "/srv/deep/down/private"),
 ];
 /// Sockets of programs that do what they are told, by a unit that listens there.
 const BAIT: &str = "[Socket]\nListenStream=/run/docker.sock\nListenStream=/run/containerd/containerd.sock\n";
@@ -83,16 +84,18 @@ pub(crate) fn run(_: Size, figures: &mut Figures) -> Result<()> {
     fs::write("/etc/systemd/system/bait.socket", BAIT)?;
     fs::write("/etc/systemd/system/bait.service", "[Service]\nExecStart=/bin/sleep infinity\n")?;
     systemd.run("systemctl", &["start", "bait.socket"])?;
+    let _socket = UnixListener::bind(SOCKET)?;
     let outcome = extension.deploy(0, &observing(&[observed("web", STORE, &json!({}))]))?;
     ensure!(outcome.ready(), "{outcome:#?}");
     extension.agent.wait_for("success", PATIENCE)?;
 
     let elsewhere = TcpListener::bind("127.0.0.2:0")?;
-    let _socket = UnixListener::bind(SOCKET)?;
+    fs::copy(VICTIM, NEWER)?;
     let _nameless = UnixListener::bind_addr(&SocketAddr::from_abstract_name(NAMELESS)?)?;
     let status = extension.agent.status_file()?;
     let mut read = BTreeMap::from(SECRETS);
     read.insert("what everybody may read", "/etc/os-release");
+    read.insert("a file of another's beside the store, newer than the sandbox", NEWER);
     let places = json!({
         "written": {
             "the store": STORE,
@@ -103,7 +106,7 @@ pub(crate) fn run(_: Size, figures: &mut Figures) -> Result<()> {
             "another folder of the disk": "/opt/web",
         },
         "read": read,
-        "victim": VICTIM,
+        "victim": NEWER,
         "socket": SOCKET,
         "nameless": NAMELESS,
         "loader": LOADERS.into_iter().find(|path| Path::new(path).exists()).context("no loader of programs")?,

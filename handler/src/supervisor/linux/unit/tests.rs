@@ -37,61 +37,11 @@ fn odd_characters_in_an_argument_stand_for_themselves() {
 }
 
 #[test]
-fn the_service_may_write_what_its_settings_need_and_nothing_else() {
-    let text = stores(&launch(), &[]);
-    let paths = r#""-/var/lib/akvvm" "-/var/lib/waagent/A b%%$\"x\\y-1.0.0/status" "-/var/log/azure/A" "-/srv/a b" "-/srv/100%%" "-/srv/$HOME" "-/srv/größe""#;
-    assert_eq!(line(&text, "ReadWritePaths"), paths);
-    assert_eq!(line(&text, "ProtectSystem"), "strict");
-    assert_eq!(line(&text, "WantsMountsFor"), r#""/srv/a b" "/srv/100%%" "/srv/$HOME" "/srv/größe""#);
-}
-
-#[test]
-fn secrets_of_others_are_hidden_unless_something_that_is_needed_lies_there() {
-    let hidden = |launch: &Launch, trust: &[PathBuf]| line(&stores(launch, trust), "InaccessiblePaths").to_owned();
-    let all = hidden(&launch(), &[]);
-    assert!(
-        ["/etc/shadow", "/root", "/home", "/tmp"].iter().all(|path| all.contains(&format!("\"-{path}\""))),
-        "{all}"
-    );
-    assert_eq!(hidden(&launch(), &["/home/ca.pem".into()]), all.replace(r#""-/home" "#, ""));
-    let launch = Launch { collector: Some("/tmp/fluent.socket".into()), ..launch() };
-    assert_eq!(hidden(&launch, &[]), all.replace(r#""-/tmp" "#, ""));
-}
-
-#[test]
-fn a_drop_in_that_hides_nothing_that_is_needed_may_stay() {
-    let text = stores(&launch(), &[]);
-    let found = |paths: &str| {
-        text.lines().map(|line| if line.starts_with(HIDDEN) { paths } else { line }).collect::<Vec<_>>().join("\n")
-    };
-    assert!(suffices(&text, &text) && suffices(&found("InaccessiblePaths=\"-/root\" \"-/not/there any more\""), &text));
-    assert!(!suffices(&found("InaccessiblePaths=\"-/root\" \"-/usr/bin\""), &text));
-    let launch = Launch { stores: vec![Path::new("/srv/other").into()], ..launch() };
-    assert!(!suffices(&text, &stores(&launch, &[])));
-}
-
-#[test]
-fn a_collector_below_run_is_reached_but_no_folder_of_the_systems_own_sockets() {
-    for (socket, folder) in [
-        ("/var/run/azuremonitoragent/x/fluent.socket", Some("/run/azuremonitoragent")),
-        ("/run/mdsd/default_fluent.socket", Some("/run/mdsd")),
-        ("/run/fluent.socket", None),
-        ("/run/dbus/system_bus_socket", None),
-        ("/var/run/systemd/private", None),
-        ("/var/lib/fluent.socket", None),
-    ] {
-        assert_eq!(reached(Path::new(socket)).as_deref(), folder.map(Path::new), "{socket}");
-    }
-    let launch = Launch { collector: Some("/run/mdsd/default_fluent.socket".into()), ..launch() };
-    assert_eq!(line(&stores(&launch, &[]), "BindReadOnlyPaths"), r#""-/run/mdsd""#);
-}
-
-#[test]
 fn the_service_has_no_network_unless_it_must_look_accounts_up_there() {
     let text = service(&launch(), None, Network::Dialer);
     assert_eq!(line(&text, "PrivateNetwork"), "yes");
     assert_eq!(line(&text, "RestrictAddressFamilies"), "AF_UNIX");
-    assert_eq!(line(&text, "Requires"), "akvvm_dialer.socket");
+    assert_eq!(line(&text, "Upholds"), "akvvm_dialer.socket");
     let text = service(&launch(), None, Network::Own);
     assert!(
         !text.contains("PrivateNetwork") && !text.contains("dialer.socket") && !text.contains("--dialer"),
