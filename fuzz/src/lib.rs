@@ -22,6 +22,8 @@ mod identity;
 pub mod json;
 #[path = "../../service/src/memory.rs"]
 mod memory;
+#[path = "../../service/src/network.rs"]
+mod network;
 #[path = "../../service/src/queue.rs"]
 mod queue;
 #[path = "../../service/src/recovery.rs"]
