@@ -8,9 +8,8 @@ const FILE: &str = "/etc/nsswitch.conf";
 /// The lines about accounts.
 const ACCOUNTS: [&str; 5] = ["passwd", "group", "initgroups", "passwd_compat", "group_compat"];
 /// Those who read files, or ask another process of this machine.
-const LOCAL: [&str; 17] = [
+const LOCAL: [&str; 15] = [
     "files",
-    "compat",
     "db",
     "cache",
     "altfiles",
@@ -21,7 +20,6 @@ const LOCAL: [&str; 17] = [
     "sss",
     "winbind",
     "himmelblau",
-    "aad",
     "authd",
     "vas4",
     "centrifydc",
@@ -32,17 +30,28 @@ const NSLCD: &str = "/run/nslcd";
 
 /// One who may ask a network in the service's own process, by its name.
 pub(super) fn answered_by_a_network() -> Option<String> {
-    found(&fs::read_to_string(FILE).unwrap_or_default(), Path::new(NSLCD).exists())
+    let is_local = |name: &str| match name {
+        "ldap" => Path::new(NSLCD).exists(),
+        // It asks NIS for what the files leave to it.
+        "compat" => {
+            !["/etc/passwd", "/etc/group"].map(fs::read_to_string).into_iter().flatten().any(|text| has_more(&text))
+        }
+        name => LOCAL.contains(&name),
+    };
+    found(&fs::read_to_string(FILE).unwrap_or_default(), is_local)
 }
 
-fn found(text: &str, has_nslcd: bool) -> Option<String> {
+fn has_more(text: &str) -> bool {
+    text.lines().any(|line| line.starts_with('+'))
+}
+
+fn found(text: &str, is_local: impl Fn(&str) -> bool) -> Option<String> {
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
     let sources = lines.filter_map(|line| line.split_once(':')).filter(|(name, _)| ACCOUNTS.contains(&name.trim()));
     // What is in brackets is what follows from an answer, and may hold spaces.
     let outside = sources
         .flat_map(|(_, sources)| sources.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)));
     let mut names = outside.flat_map(str::split_whitespace);
-    let is_local = |name: &str| LOCAL.contains(&name) || name == "ldap" && has_nslcd;
     names.find(|name| !is_local(name)).map(str::to_owned)
 }
 
@@ -62,8 +71,9 @@ mod tests {
             ("initgroups: files [!SUCCESS=return] hesiod", Some("hesiod")),
             ("passwd: files ofsomebody", Some("ofsomebody")),
         ] {
-            assert_eq!(found(text, false).as_deref(), expected, "{text}");
+            let is_local = |name: &str| name == "compat" || LOCAL.contains(&name);
+            assert_eq!(found(text, is_local).as_deref(), expected, "{text}");
         }
-        assert_eq!(found("passwd: files ldap", true), None);
+        assert!(has_more("root:x:0:0::/root:/bin/sh\n+::::::\n") && !has_more("root:x:0:0:a+b:/root:/bin/sh\n"));
     }
 }

@@ -1,11 +1,12 @@
 //! The units of the dialer (systemd.socket(5)): it connects for the service, which holds keys and has no network, to what the
 //! settings name. Writes nothing.
 //!
-//! systemd holds its socket and starts it when the service first asks, and again should it end. The service does not depend on
-//! the socket: it says what is wrong where there is none, and keeps (`Upholds=`) or gets it back.
+//! systemd holds its socket and starts it before the service, and again when the service asks, should it have ended; not
+//! without an end, where it cannot be started. The service does not depend on either: it says what is wrong where there is
+//! none, and keeps (`Upholds=`) or gets the socket back.
 
 use super::Launch;
-use super::unit::{MARK, command, confinement};
+use super::unit::{MARK, Network, command, confinement};
 
 /// Its socket, below a folder of its own: a socket alone would be lost to the service when it is made anew.
 pub(super) const FOLDER: &str = "/run/akvvm";
@@ -23,7 +24,6 @@ StartLimitIntervalSec=0
 [Socket]
 ListenStream={SOCKET}
 SocketMode=0600
-TriggerLimitIntervalSec=0
 "
     )
 }
@@ -32,16 +32,21 @@ TriggerLimitIntervalSec=0
 /// that any other user could not.
 pub(super) fn service(launch: &Launch, environment: Option<&str>) -> String {
     let dial = command(launch, &launch.dial());
+    // A folder of certificates that is not there yet could not be hidden.
+    let prepare = command(launch, &launch.prepare());
     let environment = environment.map(|file| format!("EnvironmentFile=-{file}\n")).unwrap_or_default();
-    let confinement = confinement(launch);
+    let confinement = confinement(launch, Network::Own);
     format!(
         "{MARK}
 [Unit]
 Description=Key Vault VM Extension: connects for the service to what its settings name
 PartOf=akvvm_service.service
-StartLimitIntervalSec=0
+StartLimitIntervalSec=60
+StartLimitBurst=20
 
 [Service]
+Type=exec
+ExecStartPre=-+{prepare}
 ExecStart={dial}
 StandardInput=socket
 StandardOutput=journal

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::Launch;
 use super::hidden::{self, Needed};
-use super::unit::{LIBRARIES, MARK, path};
+use super::unit::{LIBRARIES, MARK, Network, path};
 
+/// Where the Azure Arc agent puts keys for those who ask it for tokens.
+const ARC_KEYS: &str = "/var/opt/azcmagent/tokens";
 /// The line with what is hidden.
 const HIDDEN: &str = "InaccessiblePaths=";
 
@@ -21,7 +23,7 @@ pub(super) struct DropIns<'a> {
 
 impl<'a> DropIns<'a> {
     /// `trust` is the files and folders of trusted roots that an administrator names.
-    pub(super) fn of(launch: &'a Launch, trust: &[PathBuf]) -> Self {
+    pub(super) fn of(launch: &'a Launch, trust: &[PathBuf], network: Network) -> Self {
         let folders = &launch.folders;
         // Events are renamed from the log folder into one below it: two entries would be two mounts, and no rename.
         let events =
@@ -33,16 +35,20 @@ impl<'a> DropIns<'a> {
         let held: Vec<&Path> = written.iter().copied().chain(own).collect();
         let read: Vec<&Path> = LIBRARIES.map(Path::new).into_iter().chain(launch.collector.as_deref()).collect();
         let trust: Vec<&Path> = trust.iter().map(PathBuf::as_path).collect();
-        let hidden = hidden::from(&Needed { held: &held, read: &read, trust: &trust });
+        // Who answers for accounts, and is not known, may need files that are not known.
+        let is_all = network == Network::Dialer;
+        let hidden = hidden::from(&Needed { held: &held, read: &read, trust: &trust, is_all });
         Self { launch, written, hidden }
     }
 
-    /// The service's: nothing may be written but what these settings need, and what others have is hidden. A path that is
+    /// The service's: nothing may be written but what these settings need, not even the settings, by which the dialer knows what
+    /// it may connect to; and what others have is hidden. A path that is
     /// missing does not keep the service from starting. Mounts are wanted, not required: a share that is away must not stop
     /// the certificates that lie elsewhere.
     pub(super) fn service(&self) -> String {
         let stores: Vec<String> = self.launch.stores.iter().map(|store| path(&**store)).collect();
         let writable = if_there(self.written.iter().copied());
+        let settings = if_there(self.launch.settings.parent().into_iter());
         let collector = self.launch.collector.as_deref().and_then(reached);
         let collector = collector.map(|folder| format!("BindReadOnlyPaths={}\n", if_there([&*folder].into_iter())));
         format!(
@@ -53,6 +59,7 @@ WantsMountsFor={}
 [Service]
 ProtectSystem=strict
 ReadWritePaths={writable}
+ReadOnlyPaths={settings}
 NoExecPaths={writable}
 {HIDDEN}{}
 {}",
@@ -66,7 +73,7 @@ NoExecPaths={writable}
     pub(super) fn dialer(&self) -> String {
         let needed = [&self.launch.program, &self.launch.settings];
         let written = self.written.iter().copied().filter(|folder| !needed.iter().any(|path| path.starts_with(folder)));
-        let hidden = self.hidden.iter().map(PathBuf::as_path).chain(written);
+        let hidden = self.hidden.iter().map(PathBuf::as_path).chain(written).chain([Path::new(ARC_KEYS)]);
         format!("{MARK}\n[Service]\n{HIDDEN}{}\n", if_there(hidden))
     }
 }
@@ -107,9 +114,10 @@ mod tests {
 
     #[test]
     fn the_service_may_write_what_its_settings_need_and_nothing_else() {
-        let text = DropIns::of(&launch(), &[]).service();
+        let text = DropIns::of(&launch(), &[], Network::Dialer).service();
         let paths = r#""-/var/lib/akvvm" "-/var/lib/waagent/A b%%$\"x\\y-1.0.0/status" "-/var/log/azure/A" "-/srv/a b" "-/srv/100%%" "-/srv/$HOME" "-/srv/größe""#;
         assert_eq!(line(&text, "ReadWritePaths"), paths);
+        assert_eq!(line(&text, "ReadOnlyPaths"), r#""-/var/lib/akvvm/accepted""#);
         assert_eq!(line(&text, "ProtectSystem"), "strict");
         assert_eq!(line(&text, "WantsMountsFor"), r#""/srv/a b" "/srv/100%%" "/srv/$HOME" "/srv/größe""#);
     }
@@ -117,7 +125,7 @@ mod tests {
     #[test]
     fn secrets_of_others_are_hidden_unless_something_that_is_needed_lies_there() {
         let hidden = |launch: &Launch, trust: &[PathBuf]| {
-            line(&DropIns::of(launch, trust).service(), "InaccessiblePaths").to_owned()
+            line(&DropIns::of(launch, trust, Network::Dialer).service(), "InaccessiblePaths").to_owned()
         };
         let all = hidden(&launch(), &[]);
         assert!(
@@ -131,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_drop_in_that_hides_nothing_that_is_needed_may_stay() {
-        let text = DropIns::of(&launch(), &[]).service();
+        let text = DropIns::of(&launch(), &[], Network::Dialer).service();
         let found = |paths: &str| {
             text.lines().map(|line| if line.starts_with(HIDDEN) { paths } else { line }).collect::<Vec<_>>().join("\n")
         };
@@ -140,7 +148,7 @@ mod tests {
         );
         assert!(!suffices(&found("InaccessiblePaths=\"-/root\" \"-/usr/bin\""), &text));
         let launch = Launch { stores: vec![Path::new("/srv/other").into()], ..launch() };
-        assert!(!suffices(&text, &DropIns::of(&launch, &[]).service()));
+        assert!(!suffices(&text, &DropIns::of(&launch, &[], Network::Dialer).service()));
     }
 
     #[test]
@@ -156,13 +164,13 @@ mod tests {
             assert_eq!(reached(Path::new(socket)).as_deref(), folder.map(Path::new), "{socket}");
         }
         let launch = Launch { collector: Some("/run/mdsd/default_fluent.socket".into()), ..launch() };
-        assert_eq!(line(&DropIns::of(&launch, &[]).service(), "BindReadOnlyPaths"), r#""-/run/mdsd""#);
+        assert_eq!(line(&DropIns::of(&launch, &[], Network::Dialer).service(), "BindReadOnlyPaths"), r#""-/run/mdsd""#);
     }
 
     #[test]
     fn the_dialer_sees_neither_keys_nor_what_others_have() {
-        let hidden = line(&DropIns::of(&launch(), &[]).dialer(), "InaccessiblePaths").to_owned();
-        for path in ["/etc/shadow", "/root", "/srv/a b", "/srv/100%%", "/var/log/azure/A"] {
+        let hidden = line(&DropIns::of(&launch(), &[], Network::Dialer).dialer(), "InaccessiblePaths").to_owned();
+        for path in ["/etc/shadow", "/root", "/srv/a b", "/srv/100%%", "/var/log/azure/A", ARC_KEYS] {
             assert!(hidden.contains(&format!("\"-{path}\"")), "{path}: {hidden}");
         }
         assert!(!hidden.contains("\"-/var/lib/akvvm\""), "{hidden}");

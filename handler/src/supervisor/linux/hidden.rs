@@ -36,6 +36,8 @@ const SECRETS: [&str; 24] = [
     "/var/lib/pgsql",
     "/var/lib/postgresql",
 ];
+/// Where programs use to have secrets of their own.
+const PLACES: [&str; 5] = ["/opt", "/srv", "/var/lib", "/var/opt", "/var/www"];
 /// What is the system's and is left as it is: its programs and libraries, and the kernel's.
 const SYSTEM: [&str; 11] =
     ["/bin", "/dev", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/run", "/sbin", "/sys", "/usr"];
@@ -48,7 +50,7 @@ const DISKS: [&str; 15] = [
     "vfat", "xfs", "zfs",
 ];
 /// How many files and folders are looked at, and how many hidden: each is a mount.
-const MOST: (usize, usize) = (20_000, 512);
+const MOST: (usize, usize) = (20_000, 192);
 /// As many links as the kernel follows on the way to one file.
 const LINKS: usize = 40;
 /// Where the system's roots are. In a folder of them, each may be a link.
@@ -113,6 +115,8 @@ pub(super) struct Needed<'a> {
     pub(super) read: &'a [&'a Path],
     /// Folders of trusted roots, in which links may lead anywhere.
     pub(super) trust: &'a [&'a Path],
+    /// Whether that is all. Where it is not, only what not everybody may read is hidden.
+    pub(super) is_all: bool,
 }
 
 /// The paths that are to be hidden: the known secrets, what not everybody may read of what is shared, and all that is neither
@@ -125,9 +129,11 @@ pub(super) fn from(needed: &Needed<'_>) -> Vec<PathBuf> {
     let read = needed.read.iter().copied().chain(trust()).chain(READ.map(Path::new));
     let in_sight: Vec<PathBuf> =
         held.iter().cloned().chain(in_sight(read.chain(roots.iter().map(PathBuf::as_path)))).collect();
-    let closed = closed(&SHARED.map(Path::new), &in_sight, &mounts);
-    let kept = in_sight.iter().cloned().chain(SYSTEM.into_iter().chain(SHARED).map(PathBuf::from)).collect::<Vec<_>>();
-    let rest = beside(Path::new("/"), &kept, &held, &mounts);
+    let places = SHARED.iter().chain(PLACES.iter().filter(|_| !needed.is_all)).map(Path::new);
+    let closed = closed(&places.collect::<Vec<_>>(), &in_sight, &mounts);
+    let kept = in_sight.iter().cloned().chain(SYSTEM.into_iter().chain(SHARED).map(PathBuf::from));
+    let kept: Vec<PathBuf> = kept.chain(held.iter().filter_map(|path| switched(path))).collect();
+    let rest = if needed.is_all { beside(Path::new("/"), &kept, &held, &mounts) } else { Vec::new() };
     let found = closed.into_iter().chain(rest).filter(|path| !SECRETS.iter().any(|secret| path.starts_with(secret)));
     known(&in_sight).into_iter().map(PathBuf::from).chain(found.take(MOST.1)).collect()
 }
@@ -203,7 +209,7 @@ fn closed(places: &[&Path], needed: &[PathBuf], mounts: &Mounts) -> Vec<PathBuf>
 
 /// What lies in a folder and can be named in a unit, which is lines of text, in an order that stays.
 fn children(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).take(MOST.0);
     let mut paths: Vec<_> =
         entries.filter(|path| path.to_str().is_some_and(|text| !text.contains(char::is_control))).collect();
     paths.sort();
@@ -218,6 +224,19 @@ fn links(folder: &Path) -> Vec<PathBuf> {
 /// Paths, and all that links lead to on the way to what they name.
 fn in_sight<'a>(paths: impl Iterator<Item = &'a Path>) -> Vec<PathBuf> {
     paths.flat_map(|path| iter::successors(Some(path.to_owned()), |path| followed(path)).take(LINKS)).collect()
+}
+
+/// The folder with what the first link in a path may be switched to, such as another release. Links of the system stay.
+fn switched(path: &Path) -> Option<PathBuf> {
+    let link = path.ancestors().collect::<Vec<_>>().into_iter().rev().find(|one| one.is_symlink())?;
+    let place = link.parent().filter(|place| !["/", "/var"].map(Path::new).contains(place))?;
+    place
+        .join(link.read_link().ok()?)
+        .canonicalize()
+        .ok()?
+        .parent()
+        .filter(|folder| folder.parent().is_some())
+        .map(Path::to_owned)
 }
 
 /// A path with the first link in it followed; `None` when there is none.

@@ -42,7 +42,7 @@ const ACTOR_FILE: &str = "/etc/systemd/system/akvvm_after_renewal.service";
 const DIALER: [&str; 2] = ["akvvm_dialer.socket", "akvvm_dialer.service"];
 const DIALER_FILES: [&str; 2] = ["/etc/systemd/system/akvvm_dialer.socket", "/etc/systemd/system/akvvm_dialer.service"];
 /// A new service is ready within this time, also on a machine that is just booting; the agent waits five minutes.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(150);
 /// What systemd does without waiting for a service is done within this time.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How much of what the service said last is quoted, in characters.
@@ -61,6 +61,7 @@ pub(super) fn is_current(launch: &Launch, holder: &Holder) -> bool {
         && drop_ins
             .iter()
             .all(|(file, text)| fs::read_to_string(file).is_ok_and(|found| drop_in::suffices(&found, text)))
+        && (drop_ins.len() < DROP_INS.len() || systemctl(&["is-active", "--quiet", DIALER[0]]).is_ok())
         && property("MainPID").is_ok_and(|process| process == holder.pid.to_string())
 }
 
@@ -142,10 +143,17 @@ fn stop_watching() -> Result<()> {
 
 /// Removes the unit of `program`, which is stopped.
 pub(super) fn forget(program: &Path) -> Result<()> {
-    if !text().is_some_and(|text| unit::runs(&text, program)) {
+    let is_of = |file: &str| fs::read_to_string(file).is_ok_and(|text| unit::runs(&text, program));
+    if is_of(DIALER_FILES[1]) {
+        // A version before it does not know it.
+        DIALER_FILES.map(Path::new).into_iter().try_for_each(files::remove)?;
+        files::remove(Path::new(STORES[1]))?;
+        let _ = fs::remove_dir(DROP_INS[1]);
+    }
+    if !is_of(FILE) {
         return Ok(());
     }
-    let files = STORES.into_iter().chain([WATCHER_FILE, ACTOR_FILE]).chain(DIALER_FILES).chain([FILE]);
+    let files = STORES.into_iter().chain([WATCHER_FILE, ACTOR_FILE, FILE]);
     files.map(Path::new).try_for_each(files::remove)?;
     // What an administrator added stays.
     for folder in DROP_INS {
@@ -189,7 +197,7 @@ impl Texts {
         if launch.has_actions {
             units.extend([(ACTOR_FILE, unit::actor(launch)), (WATCHER_FILE, unit::watcher(launch))]);
         }
-        let drop_ins = DropIns::of(launch, &trust);
+        let drop_ins = DropIns::of(launch, &trust, network);
         let drop_ins = match network {
             Network::Own => vec![(STORES[0], drop_ins.service())],
             Network::Dialer => STORES.into_iter().zip([drop_ins.service(), drop_ins.dialer()]).collect(),

@@ -11,24 +11,22 @@ use super::dialer::{FOLDER, SOCKET};
 
 /// What the unit begins with, and by which it is known again.
 pub(super) const MARK: &str = "# Written by akvvm_handler at each enable. Own changes: systemctl edit akvvm_service\n";
-/// What the service reaches of `/run`: the dialer, its manager and the journal, not the bus; and those who answer for names.
+/// What the service reaches of `/run`: the dialer, its manager and the journal, not the bus; and those who answer for accounts.
 /// What is missing is passed over.
-const RUN: [&str; 14] = [
+const RUN: [&str; 8] = [
     FOLDER,
     "/run/systemd/notify",
     "/run/systemd/journal",
     "/run/systemd/userdb",
-    "/run/systemd/resolve",
-    "/run/resolvconf",
-    "/run/NetworkManager",
-    "/run/netconfig",
-    "/run/connman",
-    "/run/nscd",
     "/run/nslcd",
     "/run/samba/winbindd",
     "/run/himmelblaud",
     "/run/sssd",
 ];
+/// Who answers for hosts, and tells which name servers there are: for those who have a network. A name that is asked for is a
+/// message to whoever serves it.
+const HOSTS: [&str; 6] =
+    ["/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager", "/run/netconfig", "/run/connman", "/run/nscd"];
 
 /// Where code may come from, beside the service's program: the C library and what answers for names in the process, as the
 /// distributions and the makers of directories lay them out. Shells lie elsewhere.
@@ -117,8 +115,9 @@ pub(super) fn command(launch: &Launch, words: &[&OsStr]) -> String {
 }
 
 /// The sandbox, as far as it is the same for the service and for who connects for it.
-pub(super) fn confinement(launch: &Launch) -> String {
-    let reached = RUN.map(|path| format!("-{path}")).join(" ");
+pub(super) fn confinement(launch: &Launch, network: Network) -> String {
+    let hosts = HOSTS.iter().filter(|_| network == Network::Own);
+    let reached = RUN.iter().chain(hosts).map(|path| format!("-{path}")).collect::<Vec<_>>().join(" ");
     let program = path(&launch.program);
     let libraries = LIBRARIES.map(|path| format!("-{path}")).join(" ");
     format!("BindReadOnlyPaths={reached}\nNoExecPaths=/\nExecPaths={program} {libraries}\n{SANDBOX}")
@@ -139,7 +138,8 @@ pub(super) fn service(launch: &Launch, environment: Option<&str>, network: Netwo
     let (dialer, wanted, families) = match network {
         Network::Dialer => (
             vec![OsStr::new("--dialer"), OsStr::new(SOCKET)],
-            "Wants=akvvm_dialer.socket\nUpholds=akvvm_dialer.socket\nAfter=akvvm_dialer.socket\n",
+            "Wants=akvvm_dialer.socket akvvm_dialer.service\nUpholds=akvvm_dialer.socket\n\
+             After=akvvm_dialer.socket akvvm_dialer.service\n",
             "PrivateNetwork=yes\nRestrictAddressFamilies=AF_UNIX",
         ),
         Network::Own => (vec![], "", "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK"),
@@ -148,7 +148,12 @@ pub(super) fn service(launch: &Launch, environment: Option<&str>, network: Netwo
     let prepare = command(launch, &launch.prepare());
     let ended = launch.ended().map(|words| format!("ExecStopPost=+{}\n", command(launch, &words))).unwrap_or_default();
     let environment = environment.map(|file| format!("EnvironmentFile=-{file}\n")).unwrap_or_default();
-    let confinement = confinement(launch);
+    let confinement = confinement(launch, network);
+    // It is reached also when it comes later than the service.
+    let folder = match network {
+        Network::Dialer => format!("ExecStartPre=-+/bin/mkdir -p {FOLDER}\n"),
+        Network::Own => String::new(),
+    };
     // A store that settings name may have to be created, and an end be reported, where the sandbox itself is the trouble:
     // both are done outside of it.
     format!(
@@ -163,9 +168,9 @@ After=network-online.target nss-lookup.target nss-user-lookup.target remote-fs.t
 Type=notify
 NotifyAccess=main
 ExecStartPre=-+{prepare}
-ExecStart={run}
+{folder}ExecStart={run}
 ExecReload=+/bin/kill -HUP $MAINPID
-{ended}{environment}TimeoutStartSec=60
+{ended}{environment}TimeoutStartSec=180
 TimeoutStopSec=20
 WatchdogSec=120
 Restart=always

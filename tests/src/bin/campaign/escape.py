@@ -143,7 +143,8 @@ def attempts(places):
         yield f"write to {path}", lambda path=path: write(path)
     for path in ["/proc/1/environ", "/proc/1/root/etc", "/proc/kcore", "/proc/kallsyms", "/dev/kmsg", "/dev/mem"]:
         yield f"read {path}", lambda path=path: read(path)
-    for path in ["/run/systemd/private", "/run/dbus/system_bus_socket", "/run/docker.sock", "/run/containerd/containerd.sock"]:
+    for path in ["/run/systemd/private", "/run/dbus/system_bus_socket", "/run/docker.sock", "/run/containerd/containerd.sock",
+                 "/run/systemd/resolve/io.systemd.Resolve", "/run/nscd/socket"]:
         yield f"connect to {path}", lambda path=path: connect(path)
     yield "open a file by its handle, past the mounts", lambda: by_handle(store, places["victim"])
     yield "make a set-user-id program", lambda: make_mode(store, 0o4755)

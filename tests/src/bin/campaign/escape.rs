@@ -64,7 +64,8 @@ const SECRETS: [(&str, &str); 18] = [
     ("a private file in a folder of its own on another disk", "/srv/deep/down/private"),
 ];
 /// Sockets of programs that do what they are told, by a unit that listens there.
-const BAIT: &str = "[Socket]\nListenStream=/run/docker.sock\nListenStream=/run/containerd/containerd.sock\n";
+const BAIT: &str = "[Socket]\nListenStream=/run/docker.sock\nListenStream=/run/containerd/containerd.sock\n\
+    ListenStream=/run/systemd/resolve/io.systemd.Resolve\nListenStream=/run/nscd/socket\n";
 /// By the ABI.
 const LOADERS: [&str; 2] = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
 
@@ -103,6 +104,7 @@ pub(crate) fn run(_: Size, figures: &mut Figures) -> Result<()> {
             "the log": extension.agent.log_folder()?,
             "the state": "/var/lib/akvvm",
             "the programs": extension.agent.folder()?,
+            "the settings, by which the dialer knows what it may connect to": "/var/lib/akvvm/accepted/0.settings",
             "another folder of the disk": "/opt/web",
         },
         "read": read,

@@ -12,7 +12,7 @@ fn hides_all_but_what_the_service_needs() {
     let hidden = known(&["/etc/ssl/private", "/home/alice/not/there", "/rooted"]);
     assert!(!hidden.contains(&"/etc/ssl/private") && !hidden.contains(&"/home"), "{hidden:?}");
     assert_eq!(hidden.len(), SECRETS.len() - 2);
-    let all = from(&Needed { held: &[Path::new("/srv/certs")], read: &[], trust: &[] });
+    let all = from(&Needed { held: &[Path::new("/srv/certs")], read: &[], trust: &[], is_all: true });
     assert!(SECRETS.iter().all(|secret| all.iter().filter(|path| path.as_os_str() == *secret).count() == 1), "{all:?}");
     let is_system =
         |path: &PathBuf| ["/", "/usr", "/etc", "/proc", "/srv", "/var/lib"].iter().any(|one| path == Path::new(one));
@@ -97,4 +97,22 @@ fn leaves_what_is_mounted_alone() {
     let link = folder.path().join("link");
     symlink("/root", &link).unwrap();
     assert_eq!((mounts.kind(proc), closed(&[proc, &link], &[], &mounts)), (Some("proc"), vec![]));
+}
+
+#[test]
+fn what_a_link_may_be_switched_to_stays_in_sight() {
+    let place = tempfile::tempdir().unwrap();
+    let path = |name: &str| place.path().join(name);
+    fs::create_dir_all(path("releases/41/certs")).unwrap();
+    symlink("releases/41", path("current")).unwrap();
+    let held = in_sight([&*path("current/certs")].into_iter());
+    let found: Vec<PathBuf> = held.iter().filter_map(|path| switched(path)).collect();
+    assert_eq!(found, [path("releases")]);
+    assert_eq!(switched(Path::new("/bin/true")), None);
+}
+
+#[test]
+fn where_what_is_needed_is_not_known_only_what_not_everybody_may_read_is_hidden() {
+    let hidden = from(&Needed { held: &[Path::new("/srv/certs")], read: &[], trust: &[], is_all: false });
+    assert!(!hidden.contains(&"/opt".into()) && hidden.contains(&"/etc/shadow".into()), "{hidden:?}");
 }

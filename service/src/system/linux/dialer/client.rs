@@ -10,7 +10,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, SocketFlags, SocketType,
+    connect, recvmsg, socket_with,
+};
 
 use super::message::{Answer, LONGEST, Request, Wish};
 
@@ -72,8 +76,21 @@ impl Dialer {
         })
     }
 
+    /// A connection to it, at once: one that takes no more is not waited for.
+    fn open(&self) -> io::Result<UnixStream> {
+        let kind = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, kind, None)?;
+        match connect(&socket, &SocketAddrUnix::new(&self.socket)?) {
+            Err(Errno::AGAIN) => return Err(io::Error::other("too many requests wait for it")),
+            other => other?,
+        }
+        let stream = UnixStream::from(socket);
+        stream.set_nonblocking(false)?;
+        Ok(stream)
+    }
+
     fn exchange(&self, request: &Request, patience: Duration) -> io::Result<(Answer, Option<OwnedFd>)> {
-        let mut stream = UnixStream::connect(&self.socket)?;
+        let mut stream = self.open()?;
         stream.set_write_timeout(Some(patience))?;
         stream.set_read_timeout(Some(patience))?;
         stream.write_all(&serde_json::to_vec(request)?)?;
@@ -93,7 +110,7 @@ fn receive(stream: &UnixStream) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
         let parts = &mut [IoSliceMut::new(&mut buffer)];
         let length = match recvmsg(stream, parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
             Ok(received) => received.bytes,
-            Err(rustix::io::Errno::INTR) => continue,
+            Err(Errno::INTR) => continue,
             Err(error) => return Err(error.into()),
         };
         for message in ancillary.drain() {
