@@ -70,7 +70,7 @@ fn serve(file: &Path, folders: &Folders, origin: Origin, status_file: Option<Pat
     let end = match origin.machine {
         Some(machine) if is_copy(machine.trim()) => wait_for_enable(&vigil),
         _ => {
-            let actor = if origin.notes_are_watched { Actor::Unit } else { Actor::Child };
+            let actor = if origin.notes_are_watched { Actor::Unit } else { Actor::Child(file.to_owned()) };
             let renewals = Renewals::new(&settings, &folders.state, actor);
             let recovery = Recovery::new(&folders.state, Instant::now());
             Agent::new(network, settings, status_file, telemetry, renewals, recovery).run(&sender, &vigil)

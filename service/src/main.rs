@@ -93,6 +93,8 @@ enum Command {
     /// Do what the note of a running service says follows from renewals
     #[command(hide = true)]
     Act {
+        /// The settings, which name what may be done
+        file: PathBuf,
         /// Where the note is
         #[arg(long, value_name = "DIR", default_value = common::system::STATE_FOLDER)]
         state_folder: PathBuf,
@@ -160,7 +162,7 @@ fn main() -> ExitCode {
         Command::Check { file, json } => check::run(&file, json),
         Command::Sync { file, places, json } => single_pass::run(&file, &places.with_log(None), json),
         Command::Prepare { file } => prepare::run(&file),
-        Command::Act { state_folder } => after_renewal::act(&state_folder),
+        Command::Act { file, state_folder } => after_renewal::act(&file, &state_folder),
         Command::Dial { file } => dial::run(&file),
         Command::Ended { file, places } => ended::run(&file, &places.with_log(None)),
     };

@@ -380,6 +380,36 @@ fn the_proxy_for_vaults_is_read_when_the_service_is_restarted() {
 }
 
 #[test]
+fn a_note_asks_for_nothing_that_the_settings_do_not_name() {
+    let mut machine = Machine::begin();
+    fs::create_dir_all("/etc/akvvm/hooks.d").unwrap();
+    for name in ["named", "other"] {
+        let hook = Path::new("/etc/akvvm/hooks.d").join(name);
+        fs::write(&hook, format!("#!/bin/sh\necho $AKVVM_COUNT >> /srv/{name}\n")).unwrap();
+        fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    fs::write("/etc/systemd/system/bait.service", "[Service]\nExecStart=/bin/sleep infinity\n").unwrap();
+    machine.systemd.run("systemctl", &["start", "bait"]).unwrap();
+    let bait = machine.systemd.property("bait", "MainPID").unwrap();
+    let mut settings = settings(&[STORE]);
+    settings["secretsManagementSettings"]["afterRenewal"] = json!({"hooks": ["named"]});
+    well(&machine.extension.deploy(0, &settings).unwrap());
+    machine.succeeds();
+
+    // As who has taken the service over could write it.
+    let task = |action: Value| json!({"action": action, "moves": [], "unmoved": []});
+    let actions = [json!({"restart": "bait.service"}), json!({"hook": "other"}), json!({"hook": "named"})];
+    let note = json!({"id": 1, "tasks": actions.map(task)});
+    fs::write("/var/lib/akvvm/forged", note.to_string()).unwrap();
+    fs::rename("/var/lib/akvvm/forged", "/var/lib/akvvm/after-renewal/note.json").unwrap();
+    wait_for(PATIENCE, "hook", || Path::new("/srv/named").exists().then_some(())).unwrap();
+    let is_done = || (!Path::new("/var/lib/akvvm/after-renewal/note.json").exists()).then_some(());
+    wait_for(PATIENCE, "end of the note", is_done).unwrap();
+    assert!(!Path::new("/srv/other").exists());
+    assert_eq!(machine.systemd.property("bait", "MainPID").unwrap(), bait);
+}
+
+#[test]
 fn what_follows_from_a_renewal_is_made_up_for_after_a_reboot_in_the_middle_of_it() {
     let mut machine = Machine::begin();
     let (hook, said) = (Path::new("/etc/akvvm/hooks.d/deploy"), Path::new("/srv/said"));

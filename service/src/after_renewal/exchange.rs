@@ -26,9 +26,9 @@ pub(super) struct Outstanding {
 
 impl Renewals {
     pub(super) fn hand_over(&mut self, note: Note, now: Instant) {
-        let child = match self.actor {
+        let child = match &self.actor {
             Actor::Unit => None,
-            Actor::Child => match act::start(&self.desk) {
+            Actor::Child(file) => match act::start(file, &self.desk) {
                 Ok(child) => Some(child),
                 Err(cause) => return self.give_up(&note, &format!("cannot start a process: {cause}"), now),
             },

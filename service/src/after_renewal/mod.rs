@@ -13,7 +13,7 @@ mod verify;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use common::files::{self, FileError};
@@ -31,12 +31,12 @@ use pace::Pace;
 /// How often an answer is looked for while one is waited for.
 const GLANCE: Duration = Duration::from_millis(200);
 /// Who takes the notes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Actor {
     /// A unit of the service manager, which watches the folder.
     Unit,
-    /// A process that the service starts.
-    Child,
+    /// A process that the service starts, with these settings.
+    Child(PathBuf),
 }
 
 /// The renewals of the certificates that have actions.

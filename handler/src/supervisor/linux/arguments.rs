@@ -17,7 +17,7 @@ impl Launch {
 
     /// The arguments that do what follows from renewals.
     pub(super) fn act(&self) -> Vec<&OsStr> {
-        vec!["act".as_ref(), "--state-folder".as_ref(), self.folders.state.as_os_str()]
+        vec!["act".as_ref(), self.settings.as_os_str(), "--state-folder".as_ref(), self.folders.state.as_os_str()]
     }
 
     /// The arguments that report an end which was not asked for, where there is somebody to tell.

@@ -56,7 +56,7 @@ fn notes_are_watched_where_something_follows_from_renewals() {
     let launch = Launch { has_actions: true, ..launch() };
     assert!(line(&service(&launch, None, Network::Dialer), "ExecStart").contains(" \"--notes-are-watched\""));
     assert_eq!(line(&watcher(&launch), "PathExists"), "/var/lib/akvvm/after-renewal/note.json");
-    let act = "\"/opt/akvvm/1.0.0/libexec/akvvm_service\" \"act\" \"--state-folder\" \"/var/lib/akvvm\"";
+    let act = r#""/opt/akvvm/1.0.0/libexec/akvvm_service" "act" "/var/lib/akvvm/accepted/3.settings" "--state-folder" "/var/lib/akvvm""#;
     assert_eq!(line(&actor(&launch), "ExecStart"), act);
     assert!(is_ours(&watcher(&launch)) && runs(&actor(&launch), &launch.program));
 }
