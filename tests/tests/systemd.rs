@@ -396,6 +396,10 @@ fn a_note_asks_for_nothing_that_the_settings_do_not_name() {
     well(&machine.extension.deploy(0, &settings).unwrap());
     machine.succeeds();
 
+    // Where the notes lie is a mount in the sandbox: nothing else can be put in its place.
+    let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", machine.extension.service().unwrap())).unwrap();
+    assert!(mounts.lines().any(|line| line.contains(" /var/lib/akvvm/after-renewal rw")), "{mounts}");
+
     // As who has taken the service over could write it.
     let task = |action: Value| json!({"action": action, "moves": [], "unmoved": []});
     let actions = [json!({"restart": "bait.service"}), json!({"hook": "other"}), json!({"hook": "named"})];

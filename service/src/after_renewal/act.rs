@@ -2,7 +2,6 @@
 //! so only what the settings name is done.
 
 use std::collections::HashSet;
-use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -16,7 +15,7 @@ use fs2::FileExt;
 
 use super::note::{Answer, Desk, Failure, Note, Task};
 use super::{programs, verify};
-use crate::DONE;
+use crate::{DONE, system};
 
 /// A service manager that finds the note still there starts this anew: not without a pause where nothing can be written.
 const PAUSE: Duration = Duration::from_secs(30);
@@ -35,7 +34,7 @@ pub(crate) fn run(file: &Path, state: &Path) -> Result<u8> {
         return Ok(DONE);
     }
     // Two of this may meet where no service manager sees to it that they do not.
-    let lock = OpenOptions::new().create(true).append(true).open(desk.lock());
+    let lock = system::open_lock(&desk.lock());
     let lock = lock.with_context(|| desk.lock().display().to_string())?;
     lock.lock_exclusive().with_context(|| desk.lock().display().to_string())?;
     let answered = match files::load::<Note>(&desk.note()) {

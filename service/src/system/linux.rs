@@ -6,9 +6,10 @@ mod program;
 mod supervisor;
 mod trust;
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::{IpAddr, TcpListener, TcpStream};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::ptr;
@@ -103,6 +104,11 @@ pub(crate) fn own_address(address: IpAddr) -> io::Result<()> {
         return Err(io::Error::other(format!("{switch} makes all addresses look like it: name a loopback address")));
     }
     Ok(())
+}
+
+/// A file to lock, made where there is none. Nobody can have it lie elsewhere by a link.
+pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).custom_flags(libc::O_NOFOLLOW).open(path)
 }
 
 /// What this machine calls itself.

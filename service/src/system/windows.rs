@@ -4,6 +4,7 @@ mod scm;
 mod trust;
 
 use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -84,6 +85,11 @@ unsafe extern "system" fn hear(event: u32) -> BOOL {
 /// Fails unless an address is this machine's: nobody can listen at another's here.
 pub(crate) fn own_address(address: IpAddr) -> io::Result<()> {
     TcpListener::bind((address, 0)).map(drop)
+}
+
+/// A file to lock, made where there is none.
+pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
 }
 
 /// What this machine calls itself.

@@ -1,6 +1,7 @@
 //! What else than `run` the service's program does for a unit.
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 
 use super::Launch;
 
@@ -13,6 +14,11 @@ impl Launch {
     /// The arguments that connect for the service.
     pub(super) fn dial(&self) -> Vec<&OsStr> {
         vec![OsStr::new("dial"), self.settings.as_os_str()]
+    }
+
+    /// The folder in which the service leaves notes of what follows from renewals.
+    pub(super) fn notes(&self) -> PathBuf {
+        self.folders.state.join("after-renewal")
     }
 
     /// The arguments that do what follows from renewals.

@@ -42,13 +42,15 @@ impl<'a> DropIns<'a> {
     }
 
     /// The service's: nothing may be written but what these settings need, not even the settings, by which the dialer knows what
-    /// it may connect to; and what others have is hidden. A path that is
-    /// missing does not keep the service from starting. Mounts are wanted, not required: a share that is away must not stop
-    /// the certificates that lie elsewhere.
+    /// it may connect to; and what others have is hidden. A path that is missing does not keep the service from starting.
+    /// Mounts are wanted, not required: a share that is away must not stop the certificates that lie elsewhere.
     pub(super) fn service(&self) -> String {
         let stores: Vec<String> = self.launch.stores.iter().map(|store| path(&**store)).collect();
         let writable = if_there(self.written.iter().copied());
         let settings = if_there(self.launch.settings.parent().into_iter());
+        // Who works notes off is confined by nothing: they stay where they are, in a mount of their own.
+        let notes = self.launch.has_actions.then(|| self.launch.notes());
+        let notes = notes.map(|folder| format!("BindPaths={}\n", if_there([&*folder].into_iter())));
         let collector = self.launch.collector.as_deref().and_then(reached);
         let collector = collector.map(|folder| format!("BindReadOnlyPaths={}\n", if_there([&*folder].into_iter())));
         format!(
@@ -62,9 +64,10 @@ ReadWritePaths={writable}
 ReadOnlyPaths={settings}
 NoExecPaths={writable}
 {HIDDEN}{}
-{}",
+{}{}",
             stores.join(" "),
             if_there(self.hidden.iter().map(PathBuf::as_path)),
+            notes.unwrap_or_default(),
             collector.unwrap_or_default()
         )
     }

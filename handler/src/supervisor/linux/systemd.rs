@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use common::files;
 use common::instance::Holder;
+use common::system::create_private_folder;
 use common::text::bounded;
 
 use super::drop_in::DropIns;
@@ -70,6 +71,11 @@ pub(super) fn start(launch: &Launch) -> Result<Started> {
     let Texts { units, drop_ins, network_for } = Texts::of(launch);
     if let Some(source) = network_for {
         log::info!("the service keeps its network: {source} may need it to answer for accounts");
+    }
+    if launch.has_actions
+        && let Err(error) = create_private_folder(&launch.notes())
+    {
+        log::error!("{}: {error}", launch.notes().display());
     }
     let is_wanted = |file: &str| units.iter().any(|(wanted, _)| *wanted == file);
     if !is_wanted(WATCHER_FILE) {

@@ -190,7 +190,7 @@ WantedBy=multi-user.target
 /// The unit that waits for a note of the service, which cannot start anything itself.
 pub(super) fn watcher(launch: &Launch) -> String {
     // One path, as it is: quotes would be a part of it.
-    let note = launch.folders.state.join("after-renewal/note.json").to_string_lossy().replace('%', "%%");
+    let note = launch.notes().join("note.json").to_string_lossy().replace('%', "%%");
     format!(
         "{MARK}
 [Unit]
