@@ -72,9 +72,13 @@ impl Machine {
     /// A new version is in use after a poll.
     fn renews(&self) {
         let (_, version) = self.extension.story.put("web").unwrap();
-        let status = self.extension.poll().unwrap();
-        let link = fs::read_link(Path::new(STORE).join("contoso.web")).unwrap();
-        assert!(link.to_string_lossy().ends_with(&version), "{status:#?}\n{}", self.journal());
+        // A pass that was under way may not have seen it.
+        let is_new = || {
+            let status = self.extension.poll().unwrap();
+            let link = fs::read_link(Path::new(STORE).join("contoso.web")).unwrap();
+            link.to_string_lossy().ends_with(&version).then_some(status)
+        };
+        wait_for(PATIENCE, "new version", is_new).unwrap_or_else(|error| panic!("{error:#}\n{}", self.journal()));
     }
 
     /// What a poll that cannot reach the vault says.
