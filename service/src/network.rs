@@ -7,10 +7,9 @@ use std::time::Duration;
 use crate::system::Dialer;
 
 /// Where connections come from.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) enum Network {
     /// From this process.
-    #[default]
     Own,
     /// From a process that connects to nothing but what the settings name.
     Dialer(Dialer),

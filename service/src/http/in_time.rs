@@ -60,7 +60,8 @@ impl<T: Transport> Transport for InTime<T> {
     }
 }
 
-fn deadline(timeout: NextTimeout) -> Instant {
+/// When the time is over that ureq gives.
+pub(super) fn deadline(timeout: NextTimeout) -> Instant {
     // What has no limit gets one that no request reaches.
     Instant::now() + Duration::from_secs(24 * 3600).min(*timeout.after)
 }

@@ -11,6 +11,7 @@ use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, Either, NextTimeout, Transport};
 
 use super::buffers::WipedBuffers;
+use super::in_time::deadline;
 use super::tls::Socket;
 use crate::network::Network;
 use crate::system;
@@ -139,11 +140,6 @@ impl Transport for Tcp {
     fn is_open(&mut self) -> bool {
         self.connection.is_open()
     }
-}
-
-fn deadline(timeout: NextTimeout) -> Instant {
-    // Requests have a deadline always; the longest that a clock can take stands for none.
-    Instant::now() + timeout.not_zero().map_or(Duration::from_secs(24 * 3600), |after| *after)
 }
 
 /// What is left until a deadline.
