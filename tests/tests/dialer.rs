@@ -1,6 +1,8 @@
 //! The process that connects for the service, which has no network, under a real systemd.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod machine;
+
 use std::fs;
 use std::io::Read;
 use std::net::TcpListener;
@@ -8,56 +10,24 @@ use std::path::Path;
 use std::thread;
 
 use serde_json::{Value, json};
-use tests::agent::Outcome;
-use tests::handler_story::{Extension, PATIENCE, observed};
-use tests::story::{observing, wait_for};
-use tests::systemd::Systemd;
+use tests::handler_story::PATIENCE;
+use tests::story::wait_for;
 
-const UNIT: &str = "akvvm_service";
+use machine::{Machine, STORE, UNIT, settings, well};
+
 const DIALER: &str = "akvvm_dialer";
-const STORE: &str = "/srv/certs";
-
-/// A machine that systemd runs, with a certificate `web` in its vault.
-struct Machine {
-    // Ends first: the extension's world is beneath it.
-    systemd: Systemd,
-    extension: Extension,
-}
 
 impl Machine {
-    fn begin() -> Self {
-        let mut extension = Extension::begin().unwrap();
-        extension.story.put("web").unwrap();
-        let systemd = Systemd::boot(extension.story.world()).unwrap();
-        extension.agent.enter(&systemd);
-        Self { systemd, extension }
-    }
-
-    /// The same with the extension on it, and its first pass done.
-    fn deployed() -> Self {
-        let mut machine = Self::begin();
-        machine.deploy(0, &settings());
-        machine
-    }
-
     fn deploy(&mut self, number: u32, settings: &Value) {
-        let outcome: Outcome = self.extension.deploy(number, settings).unwrap();
-        assert!(outcome.ready(), "{outcome:#?}");
-        self.extension
-            .agent
-            .wait_for("success", PATIENCE)
-            .unwrap_or_else(|error| panic!("{error:#}\n{}", self.journal()));
-    }
-
-    fn journal(&self) -> String {
-        self.systemd.run("journalctl", &["--no-pager", "--lines=100"]).unwrap()
+        well(&self.extension.deploy(number, settings).unwrap());
+        self.succeeds();
     }
 
     fn control(&self, words: &[&str]) {
         self.systemd.run("systemctl", words).unwrap();
     }
 
-    fn property(&self, unit: &str, name: &str) -> String {
+    fn property_of(&self, unit: &str, name: &str) -> String {
         self.systemd.property(unit, name).unwrap()
     }
 
@@ -90,12 +60,6 @@ impl Machine {
     }
 }
 
-fn settings() -> Value {
-    let mut settings = observing(&[observed("web", STORE, &json!({}))]);
-    settings["secretsManagementSettings"]["requireInitialSync"] = json!(true);
-    settings
-}
-
 #[test]
 fn who_has_the_keys_has_no_network_and_who_has_the_network_sees_no_keys() {
     let machine = Machine::deployed();
@@ -125,16 +89,16 @@ fn what_is_taken_away_of_it_comes_back() {
     machine.control(&["kill", "--signal=KILL", DIALER]);
     machine.renews();
     machine.control(&["stop", "akvvm_dialer.socket", "akvvm_dialer.service"]);
-    let is_back = || (machine.property("akvvm_dialer.socket", "ActiveState") == "active").then_some(());
+    let is_back = || (machine.property_of("akvvm_dialer.socket", "ActiveState") == "active").then_some(());
     wait_for(PATIENCE, "socket", is_back).unwrap();
     machine.renews();
     // A restart of the service is one of the dialer, too, which then knows the environment and the settings of now.
-    let before = machine.property(DIALER, "MainPID");
+    let before = machine.property_of(DIALER, "MainPID");
     machine.control(&["restart", UNIT]);
     machine.renews();
-    assert_ne!(machine.property(DIALER, "MainPID"), before);
+    assert_ne!(machine.property_of(DIALER, "MainPID"), before);
     machine.control(&["stop", UNIT]);
-    assert_eq!(machine.property(DIALER, "ActiveState"), "inactive");
+    assert_eq!(machine.property_of(DIALER, "ActiveState"), "inactive");
 }
 
 #[test]
@@ -180,7 +144,7 @@ fn a_collector_on_a_port_of_this_machine_is_reached() {
         let length = collector.accept().unwrap().0.read(&mut bytes).unwrap();
         String::from_utf8_lossy(&bytes[..length]).into_owned()
     });
-    let mut settings = settings();
+    let mut settings = settings(&[STORE]);
     settings["loggingSettings"] =
         json!({"logger": "fluentd", "endpoint": "tcp://localhost:24224", "format": "forward"});
     machine.deploy(0, &settings);
@@ -192,19 +156,19 @@ fn a_collector_on_a_port_of_this_machine_is_reached() {
 fn where_accounts_are_looked_up_in_a_network_the_service_keeps_its_own() {
     let mut machine = Machine::begin();
     fs::write("/etc/nsswitch.conf", "passwd: files nis\ngroup: files\nhosts: files dns\n").unwrap();
-    machine.deploy(0, &settings());
-    assert_eq!(machine.property(UNIT, "PrivateNetwork"), "no");
+    machine.deploy(0, &settings(&[STORE]));
+    assert_eq!(machine.property("PrivateNetwork"), "no");
     assert!(!Path::new("/etc/systemd/system/akvvm_dialer.socket").exists());
     machine.renews();
 
     fs::write("/etc/nsswitch.conf", "passwd: files sss\ngroup: files\nhosts: files dns\n").unwrap();
-    machine.deploy(1, &settings());
-    assert_eq!(machine.property(UNIT, "PrivateNetwork"), "yes");
+    machine.deploy(1, &settings(&[STORE]));
+    assert_eq!(machine.property("PrivateNetwork"), "yes");
     machine.renews();
 
     fs::write("/etc/nsswitch.conf", "passwd: files nis\ngroup: files\nhosts: files dns\n").unwrap();
-    machine.deploy(2, &settings());
-    assert_eq!(machine.property(UNIT, "PrivateNetwork"), "no");
+    machine.deploy(2, &settings(&[STORE]));
+    assert_eq!(machine.property("PrivateNetwork"), "no");
     for file in ["akvvm_dialer.socket", "akvvm_dialer.service", "akvvm_dialer.service.d"] {
         assert!(!Path::new("/etc/systemd/system").join(file).join("10-stores.conf").exists(), "{file}");
         assert!(file.ends_with(".d") || !Path::new("/etc/systemd/system").join(file).exists(), "{file}");

@@ -1,6 +1,8 @@
 //! The service as a unit of a real systemd, from the first deployment to the last trace of it.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod machine;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -10,58 +12,20 @@ use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use tests::agent::{Goal, Outcome, Reported};
+use tests::agent::{Goal, Reported};
 use tests::azure::Addresses;
 use tests::fault::{Scope, Times};
 use tests::handler_story::{Extension, PATIENCE, observed, package_of_version, unfinished};
 use tests::http::Server;
-use tests::story::{observing, wait_for};
+use tests::story::wait_for;
 use tests::systemd::Systemd;
 use tests::wire::Wire;
 
-const UNIT: &str = "akvvm_service";
-const STORE: &str = "/srv/certs";
+use machine::{Machine, STORE, UNIT, settings, well};
+
 const LINK: &str = "/srv/certs/contoso.web";
 
-/// A machine that systemd runs, with a certificate `web` in its vault, on which nothing is deployed yet.
-struct Machine {
-    // Ends first: the extension's world is beneath it.
-    systemd: Systemd,
-    extension: Extension,
-}
-
 impl Machine {
-    fn begin() -> Self {
-        let mut extension = Extension::begin().unwrap();
-        extension.story.put("web").unwrap();
-        let systemd = Systemd::boot(extension.story.world()).unwrap();
-        extension.agent.enter(&systemd);
-        Self { systemd, extension }
-    }
-
-    /// The same with the extension on it, and its first pass done.
-    fn deployed() -> Self {
-        let mut machine = Self::begin();
-        well(&machine.extension.deploy(0, &settings(&[STORE])).unwrap());
-        machine.succeeds();
-        machine
-    }
-
-    fn succeeds(&self) {
-        self.extension
-            .agent
-            .wait_for("success", PATIENCE)
-            .unwrap_or_else(|error| panic!("{error:#}\n{}", self.journal()));
-    }
-
-    fn property(&self, name: &str) -> String {
-        self.systemd.property(UNIT, name).unwrap()
-    }
-
-    fn journal(&self) -> String {
-        self.systemd.run("journalctl", &["--no-pager", "--unit", UNIT]).unwrap()
-    }
-
     /// Ends the service as a fault in its memory does, and says which process that was.
     fn crash(&self) -> i32 {
         let process = self.extension.service().unwrap();
@@ -96,18 +60,6 @@ impl Machine {
         extension.agent.enter(&systemd);
         Self { systemd, extension }
     }
-}
-
-/// Settings with the certificate `web` in each of these folders.
-fn settings(stores: &[&str]) -> Value {
-    let certificates: Vec<Value> = stores.iter().map(|store| observed("web", store, &json!({}))).collect();
-    let mut settings = observing(&certificates);
-    settings["secretsManagementSettings"]["requireInitialSync"] = json!(true);
-    settings
-}
-
-fn well(outcome: &Outcome) {
-    assert!(outcome.ready() && outcome.runs.iter().all(|run| run.exit == Some(0)), "{outcome:#?}");
 }
 
 /// Everything of the extension below these folders.
