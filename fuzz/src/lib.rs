@@ -174,7 +174,7 @@ pub fn identity(data: &[u8]) {
             Err(error) => is_one_line(&error.to_string()),
         }
         // The file that a challenge names is looked for, in the agent's folder only.
-        if let Err(error) = identity::arc::authorization(&answer, identity) {
+        if let Err(error) = identity::arc::authorization(&answer, identity, &network::Network::Own) {
             is_one_line(&error.to_string());
         }
     }

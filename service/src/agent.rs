@@ -140,9 +140,9 @@ impl Agent {
 
     /// One pass in a thread of its own, so that a signal is heard meanwhile; an error when it is time to end.
     fn poll(&mut self, mut link: Link, due: Vec<usize>, sender: &Sender<Event>, vigil: &Vigil) -> Result<Link, End> {
-        vigil.can_write()?;
+        vigil.is_open()?;
         let (done, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        self.renewals.before_pass();
+        self.renewals.before_pass(&self.network);
         let mut progress = Progress::new(Arc::clone(&done), Instant::now());
         let (settings, reports, sender) = (Arc::clone(&self.settings), mem::take(&mut self.reports), sender.clone());
         let (stopped, wanted, outcome) = (Arc::clone(&stop), due.clone(), sender.clone());

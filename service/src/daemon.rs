@@ -51,25 +51,28 @@ fn serve(file: &Path, folders: &Folders, origin: Origin, status_file: Option<Pat
             return Ok(WRONG);
         }
     };
+    let network = Network::from(origin.dialer);
+    let is_copy = origin.machine.is_some_and(|machine| is_copy(machine.trim()));
+    if let Network::Dialer(dialer) = &network {
+        dialer.leave_the_rest(own(file, folders, origin.events_folder.as_deref(), &settings));
+    }
     let (sender, events) = channel();
     system::wake(sender.clone())?;
     let _lock = lock(file, folders, HANDOVER)?;
-    let network = Network::from(origin.dialer);
     let _forwarding = forward(&network, &settings);
     info!("version {} started with {}", env!("CARGO_PKG_VERSION"), file.display());
     for warning in &settings.warnings {
         warn!("{}: {warning}", file.display());
     }
     let telemetry = telemetry(&settings, folders, origin.events_folder);
-    let stores = settings.certificates.iter().filter_map(|observed| observed.target.folder()).map(AsRef::as_ref);
-    let vigil = Vigil::new(Supervisor::of_this_process(stores), origin.handler_folder, events);
+    let vigil = Vigil::new(Supervisor::of_this_process(stores(&settings)), origin.handler_folder, events);
     let is_alone = !vigil.supervisor.counts_ends();
     if is_alone {
         begin(&folders.state);
     }
-    let end = match origin.machine {
-        Some(machine) if is_copy(machine.trim()) => wait_for_enable(&vigil),
-        _ => {
+    let end = match is_copy {
+        true => wait_for_enable(&vigil),
+        false => {
             let actor = if origin.notes_are_watched { Actor::Unit } else { Actor::Child(file.to_owned()) };
             let renewals = Renewals::new(&settings, &folders.state, actor);
             let recovery = Recovery::new(&folders.state, Instant::now());
@@ -84,6 +87,22 @@ fn serve(file: &Path, folders: &Folders, origin: Origin, status_file: Option<Pat
         End::Asked | End::Anew => DONE,
         End::Dropped => DROPPED,
     })
+}
+
+/// The folders of certificates.
+fn stores(settings: &Settings) -> impl Iterator<Item = &Path> {
+    settings.certificates.iter().filter_map(|observed| observed.target.folder()).map(AsRef::as_ref)
+}
+
+/// What the service reads of its own.
+fn own<'a>(
+    file: &'a Path,
+    folders: &'a Folders,
+    events: Option<&'a Path>,
+    settings: &'a Settings,
+) -> impl Iterator<Item = &'a Path> {
+    let folders = [Some(&*folders.state), folders.status.as_deref(), folders.log.as_deref(), events, file.parent()];
+    folders.into_iter().flatten().chain(stores(settings))
 }
 
 /// Nobody else counts how often the service ends without being asked to.

@@ -1,4 +1,5 @@
-//! `dial FILE`: connects for a service that has no network of its own, to what its settings name and to nothing else.
+//! `dial FILE`: connects for a service that has no network of its own, to what its settings name and to nothing else, and looks
+//! up who their accounts are.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -11,7 +12,8 @@ use crate::{http, system};
 
 pub(crate) fn run(file: &Path) -> Result<u8> {
     common::logging::start(None, "akvvm_dialer", LevelFilter::Warn);
-    system::dial(places(&Settings::load(file)?))
+    let settings = Settings::load(file)?;
+    system::dial(places(&settings), &settings)
 }
 
 /// What the service connects to with these settings in this environment, each as `HOST:PORT`: the vaults, the metadata service

@@ -43,7 +43,7 @@ pub(crate) enum End {
     Asked,
     /// The extension was dropped: the guest agent deletes the handler's folder, and runs no command.
     Dropped,
-    /// The supervisor must start it anew, as it cannot write where it has to.
+    /// The supervisor must start it anew, as it cannot write or read where it has to.
     Anew,
 }
 
@@ -118,17 +118,20 @@ impl Vigil {
         matches!(looked_at, Some(Err(error)) if error.kind() == ErrorKind::NotFound)
     }
 
-    /// Fails before a pass that could not write into a folder which was removed, and has come back or not.
-    pub(crate) fn can_write(&self) -> Result<(), End> {
+    /// Fails before a pass that could not write or read something which was removed, and has come back or not.
+    pub(crate) fn is_open(&self) -> Result<(), End> {
         let Some(folder) = self.supervisor.closed().map(Path::display) else { return Ok(()) };
-        warn!("{folder} was removed: the service starts anew, as systemd opens folders for it only then");
+        warn!("{folder} was removed or replaced: the service starts anew, as it is open to it only then");
         Err(self.end(End::Anew))
     }
 
     fn end(&self, end: End) -> End {
         match end {
             End::Asked => self.supervisor.stopping("ending, as asked"),
-            End::Anew => self.supervisor.stopping("starting anew: a folder for certificates was removed"),
+            End::Anew => {
+                self.supervisor
+                    .stopping("starting anew: a folder for certificates, or the trusted roots, were replaced");
+            }
             End::Dropped => {
                 let folder = self.handler_folder.iter().map(|folder| folder.display().to_string()).collect::<String>();
                 warn!("{folder} is gone: the extension was removed from this machine; certificates stay");

@@ -1,6 +1,7 @@
 //! The process that connects for the service, which has no network, under a real systemd.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod late_names;
 mod machine;
 
 use std::fs;
@@ -10,8 +11,8 @@ use std::path::Path;
 use std::thread;
 
 use serde_json::{Value, json};
-use tests::handler_story::PATIENCE;
-use tests::story::wait_for;
+use tests::handler_story::{PATIENCE, observed};
+use tests::story::{observing, wait_for};
 
 use machine::{Machine, STORE, UNIT, settings, well};
 
@@ -153,25 +154,35 @@ fn a_collector_on_a_port_of_this_machine_is_reached() {
 }
 
 #[test]
-fn where_accounts_are_looked_up_in_a_network_the_service_keeps_its_own() {
+fn a_directory_of_accounts_is_asked_by_who_has_the_network_and_stops_no_connection_when_it_hangs() {
     let mut machine = Machine::begin();
-    fs::write("/etc/nsswitch.conf", "passwd: files nis\ngroup: files\nhosts: files dns\n").unwrap();
-    machine.deploy(0, &settings(&[STORE]));
-    assert_eq!(machine.property("PrivateNetwork"), "no");
-    assert!(!Path::new("/etc/systemd/system/akvvm_dialer.socket").exists());
-    machine.renews();
-
-    fs::write("/etc/nsswitch.conf", "passwd: files sss\ngroup: files\nhosts: files dns\n").unwrap();
-    machine.deploy(1, &settings(&[STORE]));
+    let modules = "/opt/contoso/lib64";
+    fs::create_dir_all(modules).unwrap();
+    late_names::compile(&machine.extension, Path::new(modules));
+    machine.extension.story.world().add_user("app", 61_001).unwrap();
+    fs::write("/etc/nsswitch.conf", "passwd: files late\ngroup: files late\nhosts: files dns\n").unwrap();
+    fs::create_dir_all("/etc/systemd/system/akvvm_dialer.service.d").unwrap();
+    let own = format!("[Service]\nExecPaths={modules}\nEnvironment=LD_LIBRARY_PATH={modules}\n");
+    fs::write("/etc/systemd/system/akvvm_dialer.service.d/own.conf", own).unwrap();
+    let accounts = json!({"acls": [{"user": "remote"}, {"user": "app"}]});
+    let mut settings = observing(&[observed("web", STORE, &accounts)]);
+    settings["secretsManagementSettings"]["requireInitialSync"] = json!(true);
+    machine.deploy(0, &settings);
     assert_eq!(machine.property("PrivateNetwork"), "yes");
-    machine.renews();
+    let are_readers = |machine: &Machine| {
+        let file = fs::canonicalize(Path::new(STORE).join("contoso.web")).unwrap();
+        assert_eq!(late_names::readers(&machine.extension, &file), [true, true], "{}", machine.journal());
+    };
+    are_readers(&machine);
 
-    fs::write("/etc/nsswitch.conf", "passwd: files nis\ngroup: files\nhosts: files dns\n").unwrap();
-    machine.deploy(2, &settings(&[STORE]));
-    assert_eq!(machine.property("PrivateNetwork"), "no");
-    for file in ["akvvm_dialer.socket", "akvvm_dialer.service", "akvvm_dialer.service.d"] {
-        assert!(!Path::new("/etc/systemd/system").join(file).join("10-stores.conf").exists(), "{file}");
-        assert!(file.ends_with(".d") || !Path::new("/etc/systemd/system").join(file).exists(), "{file}");
+    fs::write(late_names::DOWN, "").unwrap();
+    for _ in 0..3 {
+        machine.renews();
+        are_readers(&machine);
     }
+    let log = machine.extension.log();
+    assert!(log.contains("remote could not be looked up") && log.contains("earlier question"), "{log}");
+    fs::remove_file(late_names::DOWN).unwrap();
     machine.renews();
+    are_readers(&machine);
 }

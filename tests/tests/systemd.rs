@@ -299,7 +299,7 @@ fn a_folder_that_is_removed_or_replaced_comes_back_although_the_sandbox_has_clos
         let (_, version) = machine.extension.story.put("web").unwrap();
         machine.extension.poll().unwrap();
         assert!(fs::read_link(LINK).unwrap().to_string_lossy().ends_with(&version), "{}", machine.extension.log());
-        assert!(machine.extension.log().contains("/srv/certs was removed: the service starts anew"));
+        assert!(machine.extension.log().contains("/srv/certs was removed or replaced: the service starts anew"));
     }
     let service = machine.extension.service().unwrap();
     machine.extension.poll().unwrap();

@@ -21,6 +21,7 @@ use common::report::{Installed, Report};
 use common::settings::{Action, AfterRenewal, ObservedCertificate, Settings};
 use log::{error, warn};
 
+use crate::network::Network;
 use crate::store::Store;
 pub(crate) use act::run as act;
 use exchange::Outstanding;
@@ -127,14 +128,14 @@ impl Renewals {
     }
 
     /// Before a pass: what is in place of certificates that are new here, so that it is known what moves.
-    pub(crate) fn before_pass(&mut self) {
+    pub(crate) fn before_pass(&mut self, network: &Network) {
         let is_new = |followed: &&Followed| self.ledger.is_new(&followed.place);
         let new: Vec<&Followed> = self.certificates.iter().filter(is_new).collect();
         if new.is_empty() {
             return;
         }
         let observed: Vec<ObservedCertificate> = new.iter().map(|followed| followed.observed.clone()).collect();
-        let store = Store::open(&observed);
+        let store = Store::open(&observed, network);
         // A folder that cannot be read now is looked at before the next pass.
         let found = new.into_iter().filter_map(|followed| {
             let current = store.current(&followed.observed).ok()?;

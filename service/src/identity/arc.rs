@@ -10,6 +10,7 @@ use ureq::http::HeaderValue;
 use super::request::Request;
 use super::{IdentityError, key_file};
 use crate::http::{self, Answer};
+use crate::network::Network;
 
 const VERSION: &str = "2020-06-01";
 /// A key serves once and not for long: one that came too late is followed by another.
@@ -30,7 +31,7 @@ pub(super) fn ask(request: &Request<'_>) -> Result<Answer, IdentityError> {
             401 => {}
             _ => return Ok(answer),
         }
-        answer = request.send(VERSION, Some(&authorization(&answer, request.identity)?))?;
+        answer = request.send(VERSION, Some(&authorization(&answer, request.identity, request.network)?))?;
         if answer.status != 401 {
             break;
         }
@@ -42,11 +43,15 @@ pub(super) fn ask(request: &Request<'_>) -> Result<Answer, IdentityError> {
 ///
 /// # Errors
 /// It names no file, or one that is not the agent's key file.
-pub(crate) fn authorization(challenge: &Answer, identity: &Identity) -> Result<HeaderValue, IdentityError> {
+pub(crate) fn authorization(
+    challenge: &Answer,
+    identity: &Identity,
+    network: &Network,
+) -> Result<HeaderValue, IdentityError> {
     let path = challenge.header("www-authenticate").and_then(realm);
     let path =
         path.ok_or_else(|| IdentityError::malformed(identity, "it named no key file, as the Azure Arc agent does"))?;
-    let key = key_file::read(path)?;
+    let key = key_file::read(path, network)?;
     let authorization = http::secret_header(format!("Basic {}", *key));
     authorization.ok_or_else(|| IdentityError::malformed(identity, "the key in the file that it named is none"))
 }

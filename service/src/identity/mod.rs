@@ -6,7 +6,7 @@
 pub(crate) mod answer;
 pub(crate) mod arc;
 mod error;
-mod key_file;
+pub(crate) mod key_file;
 mod request;
 
 pub(crate) use error::IdentityError;
@@ -67,6 +67,7 @@ struct Purpose {
 
 /// The tokens of this process.
 pub(crate) struct Tokens {
+    network: Network,
     agent: Agent,
     known: Mutex<Known>,
 }
@@ -82,7 +83,7 @@ struct Known {
 
 impl Tokens {
     pub(crate) fn new(network: &Network) -> Self {
-        Self { agent: http::metadata_agent(network), known: Mutex::default() }
+        Self { network: network.clone(), agent: http::metadata_agent(network), known: Mutex::default() }
     }
 
     /// Forgets failures: each pass asks again, once, however many certificates wait for the answer.
@@ -164,7 +165,7 @@ impl Tokens {
     }
 
     fn ask(&self, identity: &Identity, audience: &str) -> Result<Token, IdentityError> {
-        let request = Request { agent: &self.agent, identity, audience };
+        let request = Request { network: &self.network, agent: &self.agent, identity, audience };
         let answer = match identity.endpoint.protocol() {
             Protocol::Metadata => request.send(METADATA_VERSION, None)?,
             Protocol::Arc => arc::ask(&request)?,

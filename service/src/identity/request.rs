@@ -6,9 +6,11 @@ use ureq::http::HeaderValue;
 
 use super::IdentityError;
 use crate::http::{self, Answer};
+use crate::network::Network;
 
 /// Whose token is wanted, and for what.
 pub(super) struct Request<'a> {
+    pub(super) network: &'a Network,
     pub(super) agent: &'a Agent,
     pub(super) identity: &'a Identity,
     pub(super) audience: &'a str,

@@ -98,7 +98,7 @@ impl Link {
                 tokens,
                 memory,
                 client: vault_client(network, roots, connections),
-                store: Store::open(&settings.certificates).judging_by(roots.as_ref().map(Roots::trust)),
+                store: Store::open(&settings.certificates, network).judging_by(roots.as_ref().map(Roots::trust)),
                 trust: roots.as_ref().map(Roots::trust),
                 used: Mutex::default(),
                 decoding: Turns::new(),

@@ -1,8 +1,10 @@
 //! Linux: no core dumps, signals as wake-ups, glibc's memory, the distribution's trust store, systemd.
 
+mod accounts;
 mod dialer;
 mod openings;
 mod program;
+mod sight;
 mod supervisor;
 mod trust;
 
@@ -27,6 +29,7 @@ use signal_hook::iterator::Signals;
 use crate::fluentd::Stream;
 use crate::vigil::{Event, Wakeup};
 
+pub(crate) use accounts::{Account, find_account};
 pub(crate) use dialer::{Dialer, dial};
 pub(crate) use program::{Finished, run_within};
 pub(crate) use supervisor::Supervisor;

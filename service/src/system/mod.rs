@@ -8,8 +8,8 @@ mod windows;
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
-    Dialer, Finished, LOGS, Supervisor, Trust, connect_to_socket, dial, harden, host_name, open_lock, own_address,
-    peek, release_memory, run_within, supervised, wake,
+    Account, Dialer, Finished, LOGS, Supervisor, Trust, connect_to_socket, dial, find_account, harden, host_name,
+    open_lock, own_address, peek, release_memory, run_within, supervised, wake,
 };
 #[cfg(target_os = "windows")]
 pub(crate) use windows::{

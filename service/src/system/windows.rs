@@ -14,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use common::settings::Settings;
 use common::system::load_libraries_of_the_system_only;
 use windows_sys::Win32::Foundation::{FALSE, TRUE};
 use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, CTRL_LOGOFF_EVENT, SetConsoleCtrlHandler};
@@ -124,6 +125,10 @@ impl FromStr for Dialer {
 }
 
 impl Dialer {
+    pub(crate) fn leave_the_rest<'a>(&self, _own: impl Iterator<Item = &'a Path>) {
+        match *self {}
+    }
+
     pub(crate) fn look_up(&self, _place: &str) -> io::Result<Vec<SocketAddr>> {
         match *self {}
     }
@@ -134,7 +139,7 @@ impl Dialer {
 }
 
 /// Nobody asks for connections on Windows.
-pub(crate) fn dial(_places: HashSet<String>) -> Result<u8> {
+pub(crate) fn dial(_places: HashSet<String>, _settings: &Settings) -> Result<u8> {
     bail!("there is no dialer on Windows")
 }
 

@@ -1,12 +1,28 @@
 //! The units of the dialer (systemd.socket(5)): it connects for the service, which holds keys and has no network, to what the
-//! settings name. Writes nothing.
+//! settings name, and looks up who their accounts are. Writes nothing.
 //!
 //! systemd holds its socket and starts it before the service, and again when the service asks, should it have ended; not
 //! without an end, where it cannot be started. The service does not depend on either: it says what is wrong where there is
 //! none, and keeps (`Upholds=`) or gets the socket back.
 
 use super::Launch;
-use super::unit::{MARK, Network, command, confinement};
+use super::unit::{MARK, command, confinement};
+
+/// What it reaches of `/run`: who answers for accounts and for hosts, and who tells which name servers there are. What is missing
+/// is passed over.
+const RUN: [&str; 11] = [
+    "/run/systemd/userdb",
+    "/run/nslcd",
+    "/run/samba/winbindd",
+    "/run/himmelblaud",
+    "/run/sssd",
+    "/run/systemd/resolve",
+    "/run/resolvconf",
+    "/run/NetworkManager",
+    "/run/netconfig",
+    "/run/connman",
+    "/run/nscd",
+];
 
 /// Its socket, below a folder of its own: a socket alone would be lost to the service when it is made anew.
 pub(super) const FOLDER: &str = "/run/akvvm";
@@ -17,7 +33,7 @@ pub(super) fn socket() -> String {
     format!(
         "{MARK}
 [Unit]
-Description=Key Vault VM Extension: where the service asks for connections
+Description=Key Vault VM Extension: where the service asks for connections and names
 PartOf=akvvm_service.service
 StartLimitIntervalSec=0
 
@@ -35,11 +51,11 @@ pub(super) fn service(launch: &Launch, environment: Option<&str>) -> String {
     // A folder of certificates that is not there yet could not be hidden.
     let prepare = command(launch, &launch.prepare());
     let environment = environment.map(|file| format!("EnvironmentFile=-{file}\n")).unwrap_or_default();
-    let confinement = confinement(launch, Network::Own);
+    let confinement = confinement(launch, &RUN);
     format!(
         "{MARK}
 [Unit]
-Description=Key Vault VM Extension: connects for the service to what its settings name
+Description=Key Vault VM Extension: connects and looks up names for the service
 PartOf=akvvm_service.service
 StartLimitIntervalSec=60
 StartLimitBurst=20

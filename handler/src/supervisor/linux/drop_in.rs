@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Launch;
 use super::hidden::{self, Needed};
-use super::unit::{LIBRARIES, MARK, Network, path};
+use super::unit::{LIBRARIES, MARK, path};
 
 /// Where the Azure Arc agent puts keys for those who ask it for tokens.
 const ARC_KEYS: &str = "/var/opt/azcmagent/tokens";
@@ -17,13 +17,13 @@ pub(super) struct DropIns<'a> {
     launch: &'a Launch,
     /// What the service writes.
     written: Vec<&'a Path>,
-    /// What others have.
-    hidden: Vec<PathBuf>,
+    /// What others have: of that, what is hidden from the service, and from the dialer.
+    hidden: [Vec<PathBuf>; 2],
 }
 
 impl<'a> DropIns<'a> {
     /// `trust` is the files and folders of trusted roots that an administrator names.
-    pub(super) fn of(launch: &'a Launch, trust: &[PathBuf], network: Network) -> Self {
+    pub(super) fn of(launch: &'a Launch, trust: &[PathBuf]) -> Self {
         let folders = &launch.folders;
         // Events are renamed from the log folder into one below it: two entries would be two mounts, and no rename.
         let events =
@@ -35,9 +35,8 @@ impl<'a> DropIns<'a> {
         let held: Vec<&Path> = written.iter().copied().chain(own).collect();
         let read: Vec<&Path> = LIBRARIES.map(Path::new).into_iter().chain(launch.collector.as_deref()).collect();
         let trust: Vec<&Path> = trust.iter().map(PathBuf::as_path).collect();
-        // Who answers for accounts, and is not known, may need files that are not known.
-        let is_all = network == Network::Dialer;
-        let hidden = hidden::from(&Needed { held: &held, read: &read, trust: &trust, is_all });
+        let hidden =
+            [false, true].map(|looks_up| hidden::from(&Needed { held: &held, read: &read, trust: &trust, looks_up }));
         Self { launch, written, hidden }
     }
 
@@ -66,7 +65,7 @@ NoExecPaths={writable}
 {HIDDEN}{}
 {}{}",
             stores.join(" "),
-            if_there(self.hidden.iter().map(PathBuf::as_path)),
+            if_there(self.hidden[0].iter().map(PathBuf::as_path)),
             notes.unwrap_or_default(),
             collector.unwrap_or_default()
         )
@@ -76,7 +75,7 @@ NoExecPaths={writable}
     pub(super) fn dialer(&self) -> String {
         let needed = [&self.launch.program, &self.launch.settings];
         let written = self.written.iter().copied().filter(|folder| !needed.iter().any(|path| path.starts_with(folder)));
-        let hidden = self.hidden.iter().map(PathBuf::as_path).chain(written).chain([Path::new(ARC_KEYS)]);
+        let hidden = self.hidden[1].iter().map(PathBuf::as_path).chain(written).chain([Path::new(ARC_KEYS)]);
         format!("{MARK}\n[Service]\n{HIDDEN}{}\n", if_there(hidden))
     }
 }
@@ -117,7 +116,7 @@ mod tests {
 
     #[test]
     fn the_service_may_write_what_its_settings_need_and_nothing_else() {
-        let text = DropIns::of(&launch(), &[], Network::Dialer).service();
+        let text = DropIns::of(&launch(), &[]).service();
         let paths = r#""-/var/lib/akvvm" "-/var/lib/waagent/A b%%$\"x\\y-1.0.0/status" "-/var/log/azure/A" "-/srv/a b" "-/srv/100%%" "-/srv/$HOME" "-/srv/größe""#;
         assert_eq!(line(&text, "ReadWritePaths"), paths);
         assert_eq!(line(&text, "ReadOnlyPaths"), r#""-/var/lib/akvvm/accepted""#);
@@ -128,7 +127,7 @@ mod tests {
     #[test]
     fn secrets_of_others_are_hidden_unless_something_that_is_needed_lies_there() {
         let hidden = |launch: &Launch, trust: &[PathBuf]| {
-            line(&DropIns::of(launch, trust, Network::Dialer).service(), "InaccessiblePaths").to_owned()
+            line(&DropIns::of(launch, trust).service(), "InaccessiblePaths").to_owned()
         };
         let all = hidden(&launch(), &[]);
         assert!(
@@ -143,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_drop_in_that_hides_nothing_that_is_needed_may_stay() {
-        let text = DropIns::of(&launch(), &[], Network::Dialer).service();
+        let text = DropIns::of(&launch(), &[]).service();
         let found = |paths: &str| {
             text.lines().map(|line| if line.starts_with(HIDDEN) { paths } else { line }).collect::<Vec<_>>().join("\n")
         };
@@ -152,7 +151,7 @@ mod tests {
         );
         assert!(!suffices(&found("InaccessiblePaths=\"-/root\" \"-/usr/bin\""), &text));
         let launch = Launch { stores: vec![Path::new("/srv/other").into()], ..launch() };
-        assert!(!suffices(&text, &DropIns::of(&launch, &[], Network::Dialer).service()));
+        assert!(!suffices(&text, &DropIns::of(&launch, &[]).service()));
     }
 
     #[test]
@@ -168,12 +167,12 @@ mod tests {
             assert_eq!(reached(Path::new(socket)).as_deref(), folder.map(Path::new), "{socket}");
         }
         let launch = Launch { collector: Some("/run/mdsd/default_fluent.socket".into()), ..launch() };
-        assert_eq!(line(&DropIns::of(&launch, &[], Network::Dialer).service(), "BindReadOnlyPaths"), r#""-/run/mdsd""#);
+        assert_eq!(line(&DropIns::of(&launch, &[]).service(), "BindReadOnlyPaths"), r#""-/run/mdsd""#);
     }
 
     #[test]
     fn the_dialer_sees_neither_keys_nor_what_others_have() {
-        let hidden = line(&DropIns::of(&launch(), &[], Network::Dialer).dialer(), "InaccessiblePaths").to_owned();
+        let hidden = line(&DropIns::of(&launch(), &[]).dialer(), "InaccessiblePaths").to_owned();
         for path in ["/etc/shadow", "/root", "/srv/a b", "/srv/100%%", "/var/log/azure/A", ARC_KEYS] {
             assert!(hidden.contains(&format!("\"-{path}\"")), "{path}: {hidden}");
         }

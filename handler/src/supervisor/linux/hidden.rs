@@ -1,5 +1,6 @@
-//! What the service has no use for. It may read every file, because it must get into anybody's folders, so what others have is
-//! hidden from it.
+//! What the service and who looks names up for it have no use for. The service may read every file, because it must get into
+//! anybody's folders, so what others have is hidden from it, as far as it is there when it is started. Where the kernel knows
+//! how, the service gives up the rest by itself.
 
 use std::collections::VecDeque;
 use std::os::unix::fs::PermissionsExt;
@@ -41,9 +42,8 @@ const PLACES: [&str; 5] = ["/opt", "/srv", "/var/lib", "/var/opt", "/var/www"];
 /// What is the system's and is left as it is: its programs and libraries, and the kernel's.
 const SYSTEM: [&str; 11] =
     ["/bin", "/dev", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/run", "/sbin", "/sys", "/usr"];
-/// Where what everybody may read may be needed, and what not everybody may read is hidden: configuration, and the sockets of
-/// directories for accounts.
-const SHARED: [&str; 5] = ["/etc", "/usr/local", "/var/centrifydc", "/var/lib/pbis", "/var/opt/quest"];
+/// Where what everybody may read may be needed, and what not everybody may read is hidden.
+const SHARED: [&str; 2] = ["/etc", "/usr/local"];
 /// File systems of this machine's own disks and memory: what is mounted from elsewhere may keep who looks at it for ever.
 const DISKS: [&str; 15] = [
     "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "iso9660", "overlay", "ramfs", "squashfs", "tmpfs",
@@ -55,12 +55,28 @@ const MOST: (usize, usize) = (20_000, 192);
 const LINKS: usize = 40;
 /// Where the system's roots are. In a folder of them, each may be a link.
 const TRUST: [&str; 4] = ["/etc/ssl/certs", "/etc/pki/tls/certs", "/etc/pki/ca-trust", "/etc/ca-certificates"];
-/// What the C library, OpenSSL, what answers for names and accounts, and the service itself read there, with the keys of the
-/// Azure Arc agent. It stays in sight whoever may read it: on some machines that is root alone.
-const READ: [&str; 47] = [
+/// What the C library, OpenSSL and the service itself read there, with the keys of the Azure Arc agent. It stays in sight whoever
+/// may read it: on some machines that is root alone.
+const READ: [&str; 16] = [
     "/etc/akvvm",
     "/etc/ca-certificates.conf",
     "/etc/crypto-policies",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/localtime",
+    "/etc/machine-id",
+    "/etc/os-release",
+    "/etc/pki/tls/cert.pem",
+    "/etc/pki/tls/openssl.cnf",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/openssl.cnf",
+    "/usr/local/share/ca-certificates",
+    "/var/lib/ca-certificates",
+    "/var/opt/azcmagent/tokens",
+];
+/// The same for those who answer for names and accounts in the process that asks.
+const NAMES: [&str; 34] = [
     "/etc/gai.conf",
     "/etc/group",
     "/etc/host.conf",
@@ -68,16 +84,11 @@ const READ: [&str; 47] = [
     "/etc/hosts",
     "/etc/krb5.conf",
     "/etc/krb5.conf.d",
-    "/etc/ld.so.cache",
-    "/etc/ld.so.conf",
-    "/etc/ld.so.conf.d",
     "/etc/ldap.conf",
     "/etc/ldap.secret",
     "/etc/ldap/ldap.conf",
     "/etc/libnss-ldap.conf",
     "/etc/libnss-ldap.secret",
-    "/etc/localtime",
-    "/etc/machine-id",
     "/etc/netconfig",
     "/etc/netgroup",
     "/etc/networks",
@@ -85,29 +96,24 @@ const READ: [&str; 47] = [
     "/etc/nsswitch.conf",
     "/etc/openldap/certs",
     "/etc/openldap/ldap.conf",
-    "/etc/os-release",
     "/etc/passwd",
-    "/etc/pki/tls/cert.pem",
-    "/etc/pki/tls/openssl.cnf",
     "/etc/protocols",
     "/etc/resolv.conf",
     "/etc/rpc",
     "/etc/services",
-    "/etc/ssl/cert.pem",
-    "/etc/ssl/openssl.cnf",
-    "/usr/local/share/ca-certificates",
-    "/var/lib/ca-certificates",
+    "/var/centrifydc",
     "/var/db/group.db",
     "/var/db/passwd.db",
     "/var/lib/extrausers",
     "/var/lib/misc/group.db",
     "/var/lib/misc/passwd.db",
+    "/var/lib/pbis",
     "/var/lib/sss/mc",
     "/var/lib/sss/pipes/nss",
-    "/var/opt/azcmagent/tokens",
+    "/var/opt/quest",
 ];
 
-/// What the service uses.
+/// What the service uses, or who looks names up for it.
 pub(super) struct Needed<'a> {
     /// What keeps the disks busy on which it lies: what is written, and the service's own files.
     pub(super) held: &'a [&'a Path],
@@ -115,8 +121,9 @@ pub(super) struct Needed<'a> {
     pub(super) read: &'a [&'a Path],
     /// Folders of trusted roots, in which links may lead anywhere.
     pub(super) trust: &'a [&'a Path],
-    /// Whether that is all. Where it is not, only what not everybody may read is hidden.
-    pub(super) is_all: bool,
+    /// Whether names and accounts are looked up, for which also files may be needed that are not known: then only what not
+    /// everybody may read is hidden.
+    pub(super) looks_up: bool,
 }
 
 /// The paths that are to be hidden: the known secrets, what not everybody may read of what is shared, and all that is neither
@@ -126,14 +133,15 @@ pub(super) fn from(needed: &Needed<'_>) -> Vec<PathBuf> {
     let held = in_sight(needed.held.iter().copied());
     let trust = || needed.trust.iter().copied().chain(TRUST.map(Path::new));
     let roots: Vec<PathBuf> = trust().flat_map(links).collect();
-    let read = needed.read.iter().copied().chain(trust()).chain(READ.map(Path::new));
+    let names = NAMES.iter().filter(|_| needed.looks_up).map(Path::new);
+    let read = needed.read.iter().copied().chain(trust()).chain(READ.map(Path::new)).chain(names);
     let in_sight: Vec<PathBuf> =
         held.iter().cloned().chain(in_sight(read.chain(roots.iter().map(PathBuf::as_path)))).collect();
-    let places = SHARED.iter().chain(PLACES.iter().filter(|_| !needed.is_all)).map(Path::new);
+    let places = SHARED.iter().chain(PLACES.iter().filter(|_| needed.looks_up)).map(Path::new);
     let closed = closed(&places.collect::<Vec<_>>(), &in_sight, &mounts);
     let kept = in_sight.iter().cloned().chain(SYSTEM.into_iter().chain(SHARED).map(PathBuf::from));
     let kept: Vec<PathBuf> = kept.chain(held.iter().filter_map(|path| switched(path))).collect();
-    let rest = if needed.is_all { beside(Path::new("/"), &kept, &held, &mounts) } else { Vec::new() };
+    let rest = if needed.looks_up { Vec::new() } else { beside(Path::new("/"), &kept, &held, &mounts) };
     let found = closed.into_iter().chain(rest).filter(|path| !SECRETS.iter().any(|secret| path.starts_with(secret)));
     known(&in_sight).into_iter().map(PathBuf::from).chain(found.take(MOST.1)).collect()
 }

@@ -1,6 +1,5 @@
 //! Linux: a unit where systemd runs, a process of its own where there is no service manager.
 
-mod accounts;
 mod arguments;
 mod detached;
 mod dialer;

@@ -15,8 +15,7 @@ use common::system::create_private_folder;
 use common::text::bounded;
 
 use super::drop_in::DropIns;
-use super::unit::Network;
-use super::{Launch, Started, accounts, dialer, drop_in, environment_file, running, unit};
+use super::{Launch, Started, dialer, drop_in, environment_file, running, unit};
 use crate::command::output_within;
 use crate::system;
 
@@ -57,21 +56,18 @@ pub(super) fn is_here() -> bool {
 /// Whether the unit is what `launch` would make it, and `holder` is its process.
 pub(super) fn is_current(launch: &Launch, holder: &Holder) -> bool {
     let is = |(file, text): &(&str, String)| fs::read_to_string(file).is_ok_and(|found| found == *text);
-    let Texts { units, drop_ins, .. } = Texts::of(launch);
+    let Texts { units, drop_ins } = Texts::of(launch);
     units.iter().all(is)
         && drop_ins
             .iter()
             .all(|(file, text)| fs::read_to_string(file).is_ok_and(|found| drop_in::suffices(&found, text)))
-        && (drop_ins.len() < DROP_INS.len() || systemctl(&["is-active", "--quiet", DIALER[0]]).is_ok())
+        && systemctl(&["is-active", "--quiet", DIALER[0]]).is_ok()
         && property("MainPID").is_ok_and(|process| process == holder.pid.to_string())
 }
 
 /// Writes the unit, enables it and starts it.
 pub(super) fn start(launch: &Launch) -> Result<Started> {
-    let Texts { units, drop_ins, network_for } = Texts::of(launch);
-    if let Some(source) = network_for {
-        log::info!("the service keeps its network: {source} may need it to answer for accounts");
-    }
+    let Texts { units, drop_ins } = Texts::of(launch);
     if launch.has_actions
         && let Err(error) = create_private_folder(&launch.notes())
     {
@@ -81,16 +77,13 @@ pub(super) fn start(launch: &Launch) -> Result<Started> {
     if !is_wanted(WATCHER_FILE) {
         stop_watching()?;
     }
-    if !is_wanted(DIALER_FILES[0]) {
-        stop_dialer()?;
-    }
-    let other = [WATCHER_FILE, ACTOR_FILE].into_iter().chain(DIALER_FILES).filter(|file| !is_wanted(file));
-    other.chain(STORES.into_iter().skip(drop_ins.len())).map(Path::new).try_for_each(files::remove)?;
+    let other = [WATCHER_FILE, ACTOR_FILE].into_iter().filter(|file| !is_wanted(file));
+    other.map(Path::new).try_for_each(files::remove)?;
     units.iter().try_for_each(|(file, text)| write(file, text))?;
     if let Err(error) = drop_ins.iter().try_for_each(|(file, text)| confine(file, text)) {
         log::error!("{error:#}; the service is started all the same, but may write everywhere");
     }
-    let written = units.iter().map(|(file, _)| *file).chain(DROP_INS.into_iter().take(drop_ins.len()));
+    let written = units.iter().map(|(file, _)| *file).chain(DROP_INS);
     system::restore_labels(&written.map(Path::new).collect::<Vec<_>>());
     systemctl(&["daemon-reload"])?;
     if is_wanted(WATCHER_FILE) {
@@ -182,9 +175,7 @@ struct Texts {
     /// The units, by their files.
     units: Vec<(&'static str, String)>,
     /// The drop-ins, by theirs.
-    drop_ins: Vec<(&'static str, String)>,
-    /// Who answers for accounts and may need the service's network.
-    network_for: Option<String>,
+    drop_ins: [(&'static str, String); 2],
 }
 
 impl Texts {
@@ -194,21 +185,13 @@ impl Texts {
         let variables = environment.into_iter().flatten();
         let trust = variables.filter(|(name, _)| ["SSL_CERT_FILE", "SSL_CERT_DIR"].contains(&name.as_str()));
         let trust: Vec<PathBuf> = trust.map(|(_, path)| path.into()).collect();
-        let network_for = accounts::answered_by_a_network();
-        let network = if network_for.is_some() { Network::Own } else { Network::Dialer };
-        let mut units = vec![(FILE, unit::service(launch, file, network))];
-        if network == Network::Dialer {
-            units.extend(DIALER_FILES.into_iter().zip([dialer::socket(), dialer::service(launch, file)]));
-        }
+        let mut units = vec![(FILE, unit::service(launch, file))];
+        units.extend(DIALER_FILES.into_iter().zip([dialer::socket(), dialer::service(launch, file)]));
         if launch.has_actions {
             units.extend([(ACTOR_FILE, unit::actor(launch)), (WATCHER_FILE, unit::watcher(launch))]);
         }
-        let drop_ins = DropIns::of(launch, &trust, network);
-        let drop_ins = match network {
-            Network::Own => vec![(STORES[0], drop_ins.service())],
-            Network::Dialer => STORES.into_iter().zip([drop_ins.service(), drop_ins.dialer()]).collect(),
-        };
-        Self { units, drop_ins, network_for }
+        let drop_ins = DropIns::of(launch, &trust);
+        Self { units, drop_ins: [(STORES[0], drop_ins.service()), (STORES[1], drop_ins.dialer())] }
     }
 }
 

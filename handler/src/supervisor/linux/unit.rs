@@ -11,22 +11,8 @@ use super::dialer::{FOLDER, SOCKET};
 
 /// What the unit begins with, and by which it is known again.
 pub(super) const MARK: &str = "# Written by akvvm_handler at each enable. Own changes: systemctl edit akvvm_service\n";
-/// What the service reaches of `/run`: the dialer, its manager and the journal, not the bus; and those who answer for accounts.
-/// What is missing is passed over.
-const RUN: [&str; 8] = [
-    FOLDER,
-    "/run/systemd/notify",
-    "/run/systemd/journal",
-    "/run/systemd/userdb",
-    "/run/nslcd",
-    "/run/samba/winbindd",
-    "/run/himmelblaud",
-    "/run/sssd",
-];
-/// Who answers for hosts, and tells which name servers there are: for those who have a network. A name that is asked for is a
-/// message to whoever serves it.
-const HOSTS: [&str; 6] =
-    ["/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager", "/run/netconfig", "/run/connman", "/run/nscd"];
+/// What the service reaches of `/run`: the dialer, its manager and the journal, not the bus. What is missing is passed over.
+const RUN: [&str; 3] = [FOLDER, "/run/systemd/notify", "/run/systemd/journal"];
 
 /// Where code may come from, beside the service's program: the C library and what answers for names in the process, as the
 /// distributions and the makers of directories lay them out. Shells lie elsewhere.
@@ -90,6 +76,13 @@ CPUQuota=100%
 CPUWeight=20
 ";
 
+/// The service has no network, and gives up reading what it has no use for by itself, where the kernel knows how.
+const NO_NETWORK: &str = "\
+PrivateNetwork=yes
+RestrictAddressFamilies=AF_UNIX
+SystemCallFilter=landlock_create_ruleset landlock_add_rule landlock_restrict_self
+";
+
 /// Whether a unit's text is one of ours, of any version.
 pub(super) fn is_ours(text: &str) -> bool {
     text.starts_with(MARK)
@@ -114,61 +107,42 @@ pub(super) fn command(launch: &Launch, words: &[&OsStr]) -> String {
     words.join(" ")
 }
 
-/// The sandbox, as far as it is the same for the service and for who connects for it.
-pub(super) fn confinement(launch: &Launch, network: Network) -> String {
-    let hosts = HOSTS.iter().filter(|_| network == Network::Own);
-    let reached = RUN.iter().chain(hosts).map(|path| format!("-{path}")).collect::<Vec<_>>().join(" ");
+/// The sandbox, as far as it is the same for the service and for who connects for it. Of `/run` there is what is `reached`.
+pub(super) fn confinement(launch: &Launch, reached: &[&str]) -> String {
+    let reached = reached.iter().map(|path| format!("-{path}")).collect::<Vec<_>>().join(" ");
     let program = path(&launch.program);
     let libraries = LIBRARIES.map(|path| format!("-{path}")).join(" ");
     format!("BindReadOnlyPaths={reached}\nNoExecPaths=/\nExecPaths={program} {libraries}\n{SANDBOX}")
 }
 
-/// Where the service's connections come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Network {
-    /// It has no network: the dialer connects for it.
-    Dialer,
-    /// Its own, where accounts are looked up by it.
-    Own,
-}
-
 /// The unit. `environment` is the file with proxy and trust store, where it may be trusted.
-pub(super) fn service(launch: &Launch, environment: Option<&str>, network: Network) -> String {
+pub(super) fn service(launch: &Launch, environment: Option<&str>) -> String {
     let watched = launch.has_actions.then_some(OsStr::new("--notes-are-watched")).into_iter();
-    let (dialer, wanted, families) = match network {
-        Network::Dialer => (
-            vec![OsStr::new("--dialer"), OsStr::new(SOCKET)],
-            "Wants=akvvm_dialer.socket akvvm_dialer.service\nUpholds=akvvm_dialer.socket\n\
-             After=akvvm_dialer.socket akvvm_dialer.service\n",
-            "PrivateNetwork=yes\nRestrictAddressFamilies=AF_UNIX",
-        ),
-        Network::Own => (vec![], "", "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK"),
-    };
+    let dialer = ["--dialer", SOCKET].map(OsStr::new);
     let run = command(launch, &launch.run().into_iter().chain(watched).chain(dialer).collect::<Vec<_>>());
     let prepare = command(launch, &launch.prepare());
     let ended = launch.ended().map(|words| format!("ExecStopPost=+{}\n", command(launch, &words))).unwrap_or_default();
     let environment = environment.map(|file| format!("EnvironmentFile=-{file}\n")).unwrap_or_default();
-    let confinement = confinement(launch, network);
-    // It is reached also when it comes later than the service.
-    let folder = match network {
-        Network::Dialer => format!("ExecStartPre=-+/bin/mkdir -p {FOLDER}\n"),
-        Network::Own => String::new(),
-    };
+    let confinement = confinement(launch, &RUN);
     // A store that settings name may have to be created, and an end be reported, where the sandbox itself is the trouble:
-    // both are done outside of it.
+    // both are done outside of it. The dialer's folder is there also when the dialer comes later.
     format!(
         "{MARK}
 [Unit]
 Description=Key Vault VM Extension
 Wants=network-online.target
 After=network-online.target nss-lookup.target nss-user-lookup.target remote-fs.target
-{wanted}StartLimitIntervalSec=0
+Wants=akvvm_dialer.socket akvvm_dialer.service
+Upholds=akvvm_dialer.socket
+After=akvvm_dialer.socket akvvm_dialer.service
+StartLimitIntervalSec=0
 
 [Service]
 Type=notify
 NotifyAccess=main
 ExecStartPre=-+{prepare}
-{folder}ExecStart={run}
+ExecStartPre=-+/bin/mkdir -p {FOLDER}
+ExecStart={run}
 ExecReload=+/bin/kill -HUP $MAINPID
 {ended}{environment}TimeoutStartSec=180
 TimeoutStopSec=20
@@ -179,8 +153,7 @@ RestartSteps=6
 RestartMaxDelaySec=300
 RestartPreventExitStatus=4
 OOMPolicy=stop
-{confinement}{families}
-
+{confinement}{NO_NETWORK}
 [Install]
 WantedBy=multi-user.target
 "

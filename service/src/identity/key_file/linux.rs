@@ -10,9 +10,10 @@ use rustix::io::{Errno, retry_on_intr};
 use zeroize::Zeroizing;
 
 use crate::identity::IdentityError;
+use crate::network::Network;
 
 /// Where the agent keeps its keys.
-const FOLDER: &str = "/var/opt/azcmagent/tokens";
+pub(crate) const FOLDER: &str = "/var/opt/azcmagent/tokens";
 const SUFFIX: &str = ".key";
 /// The most that a key may have, in bytes.
 const LARGEST: usize = 4096;
@@ -23,8 +24,13 @@ const ACCOUNT: &str = "himds";
 ///
 /// # Errors
 /// It is not a key file of the agent, or cannot be read.
-pub(in crate::identity) fn read(path: &str) -> Result<Zeroizing<String>, IdentityError> {
-    read_in(Path::new(FOLDER), path, agent()).map_err(|reason| IdentityError::KeyFile { path: excerpt(path), reason })
+pub(crate) fn read(path: &str, network: &Network) -> Result<Zeroizing<String>, IdentityError> {
+    let agent = match network {
+        Network::Own => agent(),
+        // Who the accounts are is the dialer's business. Without its answer, only root's files are the agent's.
+        Network::Dialer(dialer) => dialer.arc_agent().unwrap_or_default(),
+    };
+    read_in(Path::new(FOLDER), path, agent).map_err(|reason| IdentityError::KeyFile { path: excerpt(path), reason })
 }
 
 /// The same with the agent's folder and user id as arguments.
@@ -90,7 +96,7 @@ fn is_owned(stat: &Stat, agent: Option<u32>) -> bool {
 }
 
 /// The agent's user id. Its package makes a local account: no directory server is asked, which could hang.
-fn agent() -> Option<u32> {
+pub(crate) fn agent() -> Option<u32> {
     let accounts = fs::read_to_string("/etc/passwd").ok()?;
     let entry = accounts.lines().find_map(|line| line.strip_prefix(ACCOUNT)?.strip_prefix(':'))?;
     entry.split(':').nth(1)?.parse().ok()

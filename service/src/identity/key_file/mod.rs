@@ -6,6 +6,6 @@ mod linux;
 mod windows;
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::read;
+pub(crate) use linux::{FOLDER, agent, read};
 #[cfg(target_os = "windows")]
-pub(super) use windows::read;
+pub(crate) use windows::read;

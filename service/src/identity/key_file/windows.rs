@@ -8,6 +8,7 @@ use common::text::excerpt;
 use zeroize::Zeroizing;
 
 use crate::identity::IdentityError;
+use crate::network::Network;
 
 /// Where the agent keeps its keys, below `%ProgramData%`.
 const FOLDER: &str = r"AzureConnectedMachineAgent\Tokens";
@@ -19,7 +20,7 @@ const LARGEST: u64 = 4096;
 ///
 /// # Errors
 /// It is not a key file of the agent, or cannot be read.
-pub(in crate::identity) fn read(path: &str) -> Result<Zeroizing<String>, IdentityError> {
+pub(crate) fn read(path: &str, _network: &Network) -> Result<Zeroizing<String>, IdentityError> {
     let data = std::env::var_os("ProgramData").unwrap_or_else(|| r"C:\ProgramData".into());
     read_in(&Path::new(&data).join(FOLDER), path)
         .map_err(|reason| IdentityError::KeyFile { path: excerpt(path), reason })

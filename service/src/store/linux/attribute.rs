@@ -1,8 +1,8 @@
-//! Extended attributes of open files and directories. What they mean is said elsewhere (`acl`, `record`).
+//! Extended attributes of open files and directories, and of such that a descriptor only stands for (`O_PATH`). What they mean is said elsewhere (`acl`, `record`).
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
-use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
+use rustix::fs::{XattrFlags, fgetxattr, fsetxattr, getxattr, setxattr};
 use rustix::io::{Errno, retry_on_intr};
 
 /// The largest value that Linux keeps (`XATTR_SIZE_MAX`).
@@ -18,7 +18,12 @@ const USUAL: usize = 1024;
 pub(super) fn get(file: impl AsFd, name: &str) -> Result<Option<Vec<u8>>, Errno> {
     for room in [USUAL, LARGEST] {
         let mut value = vec![0; room];
-        match retry_on_intr(|| fgetxattr(&file, name, &mut value[..])) {
+        let read = retry_on_intr(|| fgetxattr(&file, name, &mut value[..]));
+        let read = match read {
+            Err(Errno::BADF) => retry_on_intr(|| getxattr(known_as(&file), name, &mut value[..])),
+            read => read,
+        };
+        match read {
             Ok(length) => {
                 value.truncate(length);
                 return Ok(Some(value));
@@ -37,12 +42,22 @@ pub(super) fn get(file: impl AsFd, name: &str) -> Result<Option<Vec<u8>>, Errno>
 ///
 /// `EOPNOTSUPP` when the file system keeps no such attributes, and whatever else `fsetxattr(2)` reports.
 pub(super) fn set(file: impl AsFd, name: &str, value: &[u8]) -> Result<(), Errno> {
-    retry_on_intr(|| fsetxattr(&file, name, value, XattrFlags::empty()))
+    match retry_on_intr(|| fsetxattr(&file, name, value, XattrFlags::empty())) {
+        Err(Errno::BADF) => retry_on_intr(|| setxattr(known_as(&file), name, value, XattrFlags::empty())),
+        result => result,
+    }
+}
+
+/// Another name for what a descriptor stands for, which has no attributes itself.
+fn known_as(file: impl AsFd) -> String {
+    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+
     use super::*;
 
     #[test]
@@ -54,5 +69,10 @@ mod tests {
             set(&file, "user.akvvm.test", &value).unwrap();
             assert_eq!(get(&file, "user.akvvm.test").unwrap(), Some(value));
         }
+        let folder = tempfile::tempdir_in(".").unwrap();
+        let place = openat(CWD, folder.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        assert_eq!(get(&place, "user.akvvm.test").unwrap(), None);
+        set(&place, "user.akvvm.test", b"1").unwrap();
+        assert_eq!(get(&place, "user.akvvm.test").unwrap(), Some(b"1".to_vec()));
     }
 }

@@ -37,8 +37,13 @@ impl Directory {
     /// Opens a directory, known by a descriptor that only stands for it, to read it and change it.
     pub(super) fn open(path: PathBuf, place: impl AsFd) -> Result<Self, Errno> {
         let fd = retry_on_intr(|| openat(&place, ".", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))?;
+        Ok(Self::at(path, fd))
+    }
+
+    /// The same to look at it alone, for which a descriptor that only stands for it is enough.
+    pub(super) fn at(path: PathBuf, fd: OwnedFd) -> Self {
         let (changes, synced, changing) = (AtomicU64::new(0), Mutex::new(Ok(0)), Mutex::new(()));
-        Ok(Self { path, fd, changes, synced, changing, has_chains: true })
+        Self { path, fd, changes, synced, changing, has_chains: true }
     }
 
     /// Opens what has this name in it, to read it: not what a link leads to, and without waiting for the writer of a FIFO.

@@ -40,6 +40,7 @@ use openssl::x509::X509;
 use rustix::io::Errno;
 
 use super::Placed;
+use crate::network::Network;
 use crate::system::Trust;
 use directory::Directory;
 use file::{Access, Kept};
@@ -80,9 +81,10 @@ struct Files {
 
 impl Store {
     /// Opens every folder once, creates what is missing, sweeps what a crash left and starts looking up the
-    /// accounts of the settings. What is wrong with a folder is reported by the calls for its certificates.
-    pub(crate) fn open(certificates: &[ObservedCertificate]) -> Self {
-        let names = Names::look_up(certificates.iter().flat_map(|observed| observed.target.accounts()).collect());
+    /// accounts of the settings, by way of `network`. What is wrong with a folder is reported by the calls for its certificates.
+    pub(crate) fn open(certificates: &[ObservedCertificate], network: &Network) -> Self {
+        let accounts = certificates.iter().flat_map(|observed| observed.target.accounts()).collect();
+        let names = Names::look_up(accounts, network);
         let mut places = HashMap::new();
         for observed in certificates {
             let open =

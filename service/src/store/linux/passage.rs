@@ -26,7 +26,8 @@ pub(super) struct Passage {
 impl Passage {
     /// Looks at a directory; `created` when this very pass created it.
     pub(super) fn new(path: &Path, place: &OwnedFd, stat: &Stat, created: bool) -> Self {
-        let directory = Directory::open(path.to_owned(), place).ok();
+        // It may be closed to this process, which needs only to pass through it.
+        let directory = place.try_clone().ok().map(|place| Directory::at(path.to_owned(), place));
         let list = directory.as_ref().and_then(|directory| directory.access_list(stat).ok());
         let list = list.unwrap_or_else(|| AccessList::from_mode(stat.st_mode));
         let is_ours = directory.is_some_and(|directory| created || directory.is_marked(stat));
@@ -35,7 +36,7 @@ impl Passage {
 
     /// Opens the directory again. Its path has no links in it; what it leads to by now counts only when it is the same.
     fn open(&self) -> Result<Directory, Errno> {
-        let directory = Directory::open(self.path.clone(), place(CWD, self.path.as_os_str())?)?;
+        let directory = Directory::at(self.path.clone(), place(CWD, self.path.as_os_str())?);
         let stat = retry_on_intr(|| fstat(&directory.fd))?;
         if (stat.st_dev, stat.st_ino) == self.identity { Ok(directory) } else { Err(Errno::STALE) }
     }

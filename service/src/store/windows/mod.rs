@@ -44,7 +44,7 @@ pub(crate) struct Store {
 impl Store {
     /// Opens every store once, sweeps keys that a crash left, and looks up the accounts of the settings. What is wrong with
     /// a store is reported by the calls for its certificates.
-    pub(crate) fn open(certificates: &[ObservedCertificate]) -> Self {
+    pub(crate) fn open(certificates: &[ObservedCertificate], _network: &Network) -> Self {
         let mut accounts = HashMap::new();
         let mut wanted = BTreeMap::<(Location, String), BTreeMap<String, Wanted>>::new();
         for observed in certificates {

@@ -1,32 +1,47 @@
-//! The folders that systemd opens in the sandbox of a service, where all else can only be read. Each is a mount, which goes with
-//! the folder: what comes in its place is closed until the service starts anew.
+//! What is open to a service that all else is closed to. A folder that it may write is a mount, and what it may read stands for
+//! what lay there at the start: what comes in its place is closed until the service starts anew.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use common::system::Mounts;
 
-/// Folders that are mounts of their own for this process.
-pub(crate) struct Openings(Vec<PathBuf>);
+use super::sight;
+
+/// What is open to this process.
+pub(crate) struct Openings {
+    /// Folders that are mounts of their own for it.
+    mounts: Vec<PathBuf>,
+    /// What it can read, if it is there.
+    readable: Vec<PathBuf>,
+}
 
 impl Openings {
-    /// Those of `folders` that are now.
+    /// Those of `folders`, and of what is read of the system, that are now.
     pub(crate) fn among<'a>(folders: impl Iterator<Item = &'a Path>) -> Self {
+        let folders: Vec<PathBuf> = folders.map(Path::to_owned).collect();
         let mounts = Mounts::now();
         // systemd follows links.
-        let real = folders.filter_map(|folder| fs::canonicalize(folder).ok());
-        Self(real.filter(|folder| mounts.kind(folder).is_some()).collect())
+        let real = folders.iter().filter_map(|folder| fs::canonicalize(folder).ok());
+        let real = real.filter(|folder| mounts.kind(folder).is_some()).collect();
+        let readable = folders.into_iter().chain(sight::of_the_system()).filter(|path| !is_refused(path)).collect();
+        Self { mounts: real, readable }
     }
 
     /// One that is none any more.
     pub(crate) fn closed(&self) -> Option<&Path> {
-        if self.0.is_empty() {
-            return None;
-        }
         let mounts = Mounts::now();
         // Where they cannot be read, nothing is known to be closed.
-        self.0.iter().map(PathBuf::as_path).find(|folder| !mounts.is_empty() && mounts.kind(folder).is_none())
+        let is_gone = |folder: &&Path| !mounts.is_empty() && mounts.kind(folder).is_none();
+        let closed = self.mounts.iter().map(PathBuf::as_path).find(is_gone);
+        closed.or_else(|| self.readable.iter().map(PathBuf::as_path).find(|path| is_refused(path)))
     }
+}
+
+/// Whether something is there that this process may not read.
+fn is_refused(path: &Path) -> bool {
+    File::open(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
 #[cfg(test)]
@@ -37,9 +52,9 @@ mod tests {
     fn a_folder_that_is_no_mount_is_not_waited_for() {
         let openings =
             Openings::among([Path::new("/proc"), Path::new("/nonexistent"), Path::new("/proc/self")].into_iter());
-        assert_eq!(openings.0, [Path::new("/proc")]);
+        assert_eq!(openings.mounts, [Path::new("/proc")]);
         assert_eq!(openings.closed(), None);
-        let gone = Openings(vec![PathBuf::from("/proc"), PathBuf::from("/nonexistent")]);
+        let gone = Openings { mounts: vec![PathBuf::from("/proc"), PathBuf::from("/nonexistent")], readable: vec![] };
         assert_eq!(gone.closed(), Some(Path::new("/nonexistent")));
     }
 }

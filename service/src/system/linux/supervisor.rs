@@ -17,7 +17,7 @@ use super::openings::Openings;
 /// Whoever started this service and looks after it.
 pub(crate) struct Supervisor {
     listener: Option<Listener>,
-    openings: Openings,
+    openings: Option<Openings>,
     /// How often it wants a sign of life.
     pub(crate) beat: Option<Duration>,
 }
@@ -42,7 +42,7 @@ impl Supervisor {
         // Twice in the time that it waits for a sign of life.
         let beat = watchdog.filter(|_| listener.is_some()).map(|time| Duration::from_micros(time / 2));
         // Without it, nobody would start the service anew.
-        let openings = Openings::among(folders.filter(|_| listener.is_some()));
+        let openings = listener.is_some().then(|| Openings::among(folders));
         Self { beat, listener, openings }
     }
 
@@ -76,9 +76,9 @@ impl Supervisor {
         }
     }
 
-    /// A folder into which the service can write again only when it was started anew.
+    /// Something that the service can write or read again only when it was started anew.
     pub(crate) fn closed(&self) -> Option<&Path> {
-        self.openings.closed()
+        self.openings.as_ref()?.closed()
     }
 
     /// The service is about to end; `line` says why.

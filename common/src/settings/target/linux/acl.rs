@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::settings::keys::Place;
 use crate::settings::reader::{Findings, Node};
 use crate::text::{excerpt, is_deceptive};
 
 /// A user or a group, by name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Acl {
     /// A user's name.
     User(String),

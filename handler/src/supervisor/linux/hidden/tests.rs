@@ -12,7 +12,7 @@ fn hides_all_but_what_the_service_needs() {
     let hidden = known(&["/etc/ssl/private", "/home/alice/not/there", "/rooted"]);
     assert!(!hidden.contains(&"/etc/ssl/private") && !hidden.contains(&"/home"), "{hidden:?}");
     assert_eq!(hidden.len(), SECRETS.len() - 2);
-    let all = from(&Needed { held: &[Path::new("/srv/certs")], read: &[], trust: &[], is_all: true });
+    let all = from(&Needed { held: &[Path::new("/srv/certs")], read: &[], trust: &[], looks_up: false });
     assert!(SECRETS.iter().all(|secret| all.iter().filter(|path| path.as_os_str() == *secret).count() == 1), "{all:?}");
     let is_system =
         |path: &PathBuf| ["/", "/usr", "/etc", "/proc", "/srv", "/var/lib"].iter().any(|one| path == Path::new(one));
@@ -112,7 +112,7 @@ fn what_a_link_may_be_switched_to_stays_in_sight() {
 }
 
 #[test]
-fn where_what_is_needed_is_not_known_only_what_not_everybody_may_read_is_hidden() {
-    let hidden = from(&Needed { held: &[Path::new("/srv/certs")], read: &[], trust: &[], is_all: false });
+fn from_who_looks_names_up_only_what_not_everybody_may_read_is_hidden() {
+    let hidden = from(&Needed { held: &[Path::new("/srv/certs")], read: &[], trust: &[], looks_up: true });
     assert!(!hidden.contains(&"/opt".into()) && hidden.contains(&"/etc/shadow".into()), "{hidden:?}");
 }

@@ -33,28 +33,23 @@ pub(in crate::supervisor::linux) fn line<'a>(text: &'a str, key: &str) -> &'a st
 #[test]
 fn odd_characters_in_an_argument_stand_for_themselves() {
     let run = r#""/opt/akvvm/1.0.0/libexec/akvvm_service" "run" "/var/lib/akvvm/accepted/3.settings" "--state-folder" "/var/lib/akvvm" "--status-folder" "/var/lib/waagent/A b%%$$\"x\\y-1.0.0/status" "--log-folder" "/var/log/azure/A" "--events-folder" "/var/log/azure/A/events" "--handler-folder" "/var/lib/waagent/A b%%$$\"x\\y-1.0.0" "--machine" "4a5b" "--dialer" "/run/akvvm/dialer""#;
-    assert_eq!(line(&service(&launch(), None, Network::Dialer), "ExecStart"), run);
+    assert_eq!(line(&service(&launch(), None), "ExecStart"), run);
 }
 
 #[test]
-fn the_service_has_no_network_unless_it_must_look_accounts_up_there() {
-    let text = service(&launch(), None, Network::Dialer);
+fn the_service_has_no_network_and_asks_the_dialer() {
+    let text = service(&launch(), None);
     assert_eq!(line(&text, "PrivateNetwork"), "yes");
     assert_eq!(line(&text, "RestrictAddressFamilies"), "AF_UNIX");
     assert_eq!(line(&text, "Upholds"), "akvvm_dialer.socket");
-    let text = service(&launch(), None, Network::Own);
-    assert!(
-        !text.contains("PrivateNetwork") && !text.contains("dialer.socket") && !text.contains("--dialer"),
-        "{text}"
-    );
-    assert!(line(&text, "RestrictAddressFamilies").contains("AF_INET"));
+    assert!(!text.contains("/run/nslcd") && !text.contains("/run/systemd/resolve"), "{text}");
 }
 
 #[test]
 fn notes_are_watched_where_something_follows_from_renewals() {
-    assert!(!line(&service(&launch(), None, Network::Dialer), "ExecStart").contains("--notes-are-watched"));
+    assert!(!line(&service(&launch(), None), "ExecStart").contains("--notes-are-watched"));
     let launch = Launch { has_actions: true, ..launch() };
-    assert!(line(&service(&launch, None, Network::Dialer), "ExecStart").contains(" \"--notes-are-watched\""));
+    assert!(line(&service(&launch, None), "ExecStart").contains(" \"--notes-are-watched\""));
     assert_eq!(line(&watcher(&launch), "PathExists"), "/var/lib/akvvm/after-renewal/note.json");
     let act = r#""/opt/akvvm/1.0.0/libexec/akvvm_service" "act" "/var/lib/akvvm/accepted/3.settings" "--state-folder" "/var/lib/akvvm""#;
     assert_eq!(line(&actor(&launch), "ExecStart"), act);
@@ -63,7 +58,7 @@ fn notes_are_watched_where_something_follows_from_renewals() {
 
 #[test]
 fn a_unit_is_known_by_its_text_and_its_program() {
-    let text = service(&launch(), Some("/etc/default/akvvm_service"), Network::Dialer);
+    let text = service(&launch(), Some("/etc/default/akvvm_service"));
     assert_eq!(line(&text, "EnvironmentFile"), "-/etc/default/akvvm_service");
     assert!(runs(&text, &launch().program));
     assert!(is_ours(&text) && !runs(&text, Path::new("/opt/akvvm/1.0.0/libexec/akvvm")));
@@ -83,15 +78,15 @@ fn the_program_of_a_unit_is_found_whoever_wrote_it() {
     ] {
         assert_eq!(program(text), found, "{text}");
     }
-    assert_eq!(program(&service(&launch(), None, Network::Dialer)), Some("/opt/akvvm/1.0.0/libexec/akvvm_service"));
+    assert_eq!(program(&service(&launch(), None)), Some("/opt/akvvm/1.0.0/libexec/akvvm_service"));
 }
 
 #[test]
 fn a_service_that_reports_nowhere_reports_no_end() {
     let silent = Launch { folders: Folders { status: None, ..launch().folders }, ..launch() };
-    assert!(!service(&silent, None, Network::Dialer).contains("ExecStopPost"));
+    assert!(!service(&silent, None).contains("ExecStopPost"));
     assert!(
-        line(&service(&launch(), None, Network::Dialer), "ExecStopPost")
+        line(&service(&launch(), None), "ExecStopPost")
             .starts_with("+\"/opt/akvvm/1.0.0/libexec/akvvm_service\" \"ended\"")
     );
 }

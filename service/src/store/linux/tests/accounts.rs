@@ -246,7 +246,7 @@ fn two_links_to_one_certificate_let_the_accounts_of_both_in() {
     let mut observed = Settings::parse(settings.to_string().as_bytes(), &Clouds::built_in()).unwrap().certificates;
     observed[0].target.acls = vec![user(ALICE)];
     observed[1].target.acls = vec![user(BOB)];
-    let store = Store::open(&observed);
+    let store = Store::open(&observed, &Network::Own);
     store.write(&observed[0], &version(NEW), &certificate()).unwrap();
     let pass = |store: &Store| {
         for observed in &observed {
@@ -259,7 +259,7 @@ fn two_links_to_one_certificate_let_the_accounts_of_both_in() {
         assert!(read_as(account, account, &world.store().join(link)).is_some(), "{link}");
     }
     let before = state(&world.store());
-    pass(&Store::open(&observed));
+    pass(&Store::open(&observed, &Network::Own));
     assert_eq!(state(&world.store()), before, "neither entry takes away what the other gives");
 }
 
@@ -273,7 +273,7 @@ fn the_file_of_a_link_that_stays_is_put_right_too() {
     fs::set_permissions(world.store(), Permissions::from_mode(0o711)).unwrap();
     fs::set_permissions(file(&world, OLD), Permissions::from_mode(0o604)).unwrap();
     let observed = world.observed(&[user(ALICE)]);
-    let store = Store::open(std::slice::from_ref(&observed));
+    let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
     let current = store.current(&observed).unwrap();
     assert!(may_read(&world, BOB), "reading changes nothing");
     let kept = store.keep(&observed).unwrap().unwrap();

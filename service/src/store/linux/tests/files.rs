@@ -6,7 +6,7 @@ use super::*;
 fn a_new_file_holds_the_certificate_for_root_alone() {
     let world = World::new();
     let observed = world.observed(&[]);
-    let store = Store::open(std::slice::from_ref(&observed));
+    let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
     assert_eq!(store.find(&observed, &version(NEW)).unwrap(), None);
     let certificate = certificate();
     let placed = store.write(&observed, &version(NEW), &certificate).unwrap();
@@ -27,7 +27,7 @@ fn a_pass_that_finds_nothing_changed_changes_nothing() {
     let placed = install(&observed, NEW);
     let before = state(&world.path(""));
     for _ in 0..3 {
-        let store = Store::open(std::slice::from_ref(&observed));
+        let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
         assert_eq!(store.current(&observed).unwrap(), Some(placed.installed));
         assert_eq!(store.find(&observed, &version(NEW)).unwrap(), Some(placed.clone()));
         assert!(!store.point(&observed, &version(NEW)).unwrap());
@@ -56,7 +56,7 @@ fn a_damaged_file_is_written_again() {
     for damage in damages {
         let placed = install(&observed, NEW);
         damage(&file(&world, NEW));
-        let store = Store::open(std::slice::from_ref(&observed));
+        let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
         assert_eq!(store.current(&observed).unwrap(), None);
         assert_eq!(store.find(&observed, &version(NEW)).unwrap(), None);
         let certificate = certificate();
@@ -116,7 +116,7 @@ fn the_leaf_in_use_is_the_one_that_the_links_lead_to() {
     for files in ["combined", "split"] {
         let observed = parsed(&world.path(files), &format!(r#", "certificateFiles": "{files}""#));
         let certificate = certificate();
-        let store = Store::open(std::slice::from_ref(&observed));
+        let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
         store.write(&observed, &version(NEW), &certificate).unwrap();
         assert!(store.leaf_in_use(&observed).is_none(), "{files}: no link yet");
         store.point(&observed, &version(NEW)).unwrap();
@@ -154,7 +154,7 @@ fn what_a_crash_left_is_swept_and_nothing_else() {
     std::os::unix::fs::symlink("anything", world.store().join(".akv-aaaaaaaaaaaaaaaa.tmp")).unwrap();
     fs::create_dir(world.store().join(".akv-bbbbbbbbbbbbbbbb.tmp")).unwrap();
     let before = names(&world.store()).len();
-    Store::open(std::slice::from_ref(&observed));
+    Store::open(std::slice::from_ref(&observed), &Network::Own);
     let after = names(&world.store());
     assert_eq!(after.len(), before - 3, "{after:?}");
     assert!(stays.iter().all(|name| after.iter().any(|left| left == name)), "{after:?}");
@@ -163,7 +163,7 @@ fn what_a_crash_left_is_swept_and_nothing_else() {
         let theirs = world.store().join(".akv-cccccccccccccccc.tmp");
         fs::write(&theirs, "").unwrap();
         std::os::unix::fs::chown(&theirs, Some(ALICE), None).unwrap();
-        Store::open(std::slice::from_ref(&observed));
+        Store::open(std::slice::from_ref(&observed), &Network::Own);
         assert!(theirs.exists());
     }
 }
@@ -172,7 +172,7 @@ fn what_a_crash_left_is_swept_and_nothing_else() {
 fn many_threads_use_one_store() {
     let world = World::new();
     let observed: Vec<_> = (0..32).map(|number| observed(&format!("web{number}"), &world.store(), &[])).collect();
-    let store = Store::open(&observed);
+    let store = Store::open(&observed, &Network::Own);
     std::thread::scope(|scope| {
         for part in observed.chunks(2) {
             let store = &store;

@@ -5,7 +5,9 @@ use std::os::unix::fs::{chown, symlink};
 use super::*;
 
 fn refusal(observed: &ObservedCertificate) -> StoreError {
-    Store::open(std::slice::from_ref(observed)).write(observed, &version(NEW), &certificate()).unwrap_err()
+    Store::open(std::slice::from_ref(observed), &Network::Own)
+        .write(observed, &version(NEW), &certificate())
+        .unwrap_err()
 }
 
 #[test]
@@ -41,7 +43,7 @@ fn a_folder_that_is_removed_between_passes_comes_back() {
 fn a_folder_that_is_removed_within_a_pass_is_an_error_that_names_it() {
     let world = World::new();
     let observed = world.observed(&[]);
-    let store = Store::open(std::slice::from_ref(&observed));
+    let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
     fs::remove_dir(world.store()).unwrap();
     let error = store.write(&observed, &version(NEW), &certificate()).unwrap_err().to_string();
     assert!(error.contains("/store/contoso.web.") && error.contains("next poll"), "{error}");
@@ -147,7 +149,7 @@ fn the_trouble_of_one_folder_is_not_the_trouble_of_another() {
     let world = World::new();
     fs::write(world.path("file"), "").unwrap();
     let all = [world.observed_in(&world.path("file"), &[]), world.observed(&[])];
-    let store = Store::open(&all);
+    let store = Store::open(&all, &Network::Own);
     assert!(store.current(&all[0]).is_err());
     store.write(&all[1], &version(NEW), &certificate()).unwrap();
 }
@@ -172,7 +174,7 @@ fn folders_with_one_parent_let_their_accounts_through_it_at_the_same_time() {
         install(&world.observed_in(&parent, &[]), NEW);
         let observed: Vec<_> =
             (0..16).map(|i| world.observed_in(&parent.join(i.to_string()), &[user(ALICE + i)])).collect();
-        let store = Store::open(&observed);
+        let store = Store::open(&observed, &Network::Own);
         std::thread::scope(|scope| {
             for observed in &observed {
                 scope.spawn(|| store.write(observed, &version(NEW), &certificate()).unwrap());
@@ -189,7 +191,7 @@ fn folders_with_one_parent_let_their_accounts_through_it_at_the_same_time() {
 fn a_folder_costs_one_descriptor_however_many_directories_lead_to_it() {
     let world = World::new();
     let observed: Vec<_> = (0..100).map(|i| world.observed_in(&world.path(&format!("{i}/a/b/c/d/e")), &[])).collect();
-    let store = Store::open(&observed);
+    let store = Store::open(&observed, &Network::Own);
     let descriptors = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
     let below =
         descriptors.filter(|path| fs::read_link(path).is_ok_and(|path| path.starts_with(world.temporary.path())));

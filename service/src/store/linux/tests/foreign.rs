@@ -18,7 +18,7 @@ fn stays(
     fs::create_dir(world.store()).unwrap();
     let (name, put) = obstacle;
     put(&place(&world));
-    let store = Store::open(std::slice::from_ref(&observed));
+    let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
     let before = state(&world.store());
     for call in calls {
         let error = call(&store, &observed).unwrap_or_else(|| panic!("{name}: not refused"));
@@ -99,7 +99,7 @@ fn in_place_of_the_metadata() {
     for (name, put) in &obstacles[..count] {
         let world = World::new();
         let observed = parsed(&world.store(), r#", "certificateFiles": "split""#);
-        let store = Store::open(std::slice::from_ref(&observed));
+        let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
         store.write(&observed, &version(NEW), &certificate()).unwrap();
         let metadata = world.store().join("contoso.web.luma");
         put(&metadata);

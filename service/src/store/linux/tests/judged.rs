@@ -15,7 +15,7 @@ fn a_chain_is_judged_again_when_the_trust_has_changed_since_its_file_was_written
     let trust = Arc::new(Trust::load(Arc::new(rustls::crypto::ring::default_provider())).unwrap());
     for members in ["", r#", "certificateFiles": "split""#] {
         let observed = parsed(&world.store(), members);
-        let store = Store::open(std::slice::from_ref(&observed)).judging_by(Some(Arc::clone(&trust)));
+        let store = Store::open(std::slice::from_ref(&observed), &Network::Own).judging_by(Some(Arc::clone(&trust)));
         store.install(&observed, &version(NEW), &certificate(), remarks.clone()).unwrap();
         let remarks_of_file_written = |time| {
             for name in names(&world.store()) {

@@ -12,7 +12,7 @@ fn the_link_is_relative_and_moves_by_one_rename() {
     install(&observed, OLD);
     assert_eq!(fs::read_link(link(&world)).unwrap(), Path::new(&format!("contoso.web.{OLD}")));
     let before = fs::symlink_metadata(link(&world)).unwrap().ino();
-    let store = Store::open(std::slice::from_ref(&observed));
+    let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
     let placed = store.write(&observed, &version(NEW), &certificate()).unwrap();
     assert_eq!(store.current(&observed).unwrap().unwrap().version, version(OLD), "writing moves no link");
     assert!(store.point(&observed, &version(NEW)).unwrap());
@@ -38,7 +38,7 @@ fn a_reader_sees_a_whole_certificate_at_every_moment() {
             }
             reads
         });
-        let store = Store::open(std::slice::from_ref(&observed));
+        let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
         for round in 0..100 {
             let version = version(if round % 2 == 0 { NEW } else { OLD });
             store.write(&observed, &version, &certificate()).unwrap();
@@ -61,7 +61,7 @@ fn what_earlier_releases_left_is_taken_over() {
         symlink(if absolute { world.store().join(&name) } else { name.clone().into() }, link(&world)).unwrap();
         let before = state(&world.store().join(&name));
 
-        let store = Store::open(std::slice::from_ref(&observed));
+        let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
         let current = store.current(&observed).unwrap().unwrap();
         assert_eq!((current.version.as_str(), current.thumbprint), (OLD, certificate.thumbprint()));
         store.write(&observed, &version(NEW), &certificate).unwrap();
@@ -77,13 +77,13 @@ fn a_link_that_leads_nowhere_is_swung() {
     let observed = world.observed(&[]);
     install(&observed, OLD);
     fs::remove_file(file(&world, OLD)).unwrap();
-    assert_eq!(Store::open(std::slice::from_ref(&observed)).current(&observed).unwrap(), None);
+    assert_eq!(Store::open(std::slice::from_ref(&observed), &Network::Own).current(&observed).unwrap(), None);
     install(&observed, NEW);
     assert!(fs::read(link(&world)).is_ok());
 
     fs::remove_file(link(&world)).unwrap();
     symlink("contoso.web.not-a-version", link(&world)).unwrap();
-    let store = Store::open(std::slice::from_ref(&observed));
+    let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
     assert_eq!(store.current(&observed).unwrap(), None);
     assert!(store.point(&observed, &version(NEW)).unwrap());
 }
@@ -108,7 +108,7 @@ fn a_link_that_the_settings_give_to_another_certificate_is_swung() {
     install(&before, OLD);
     fs::rename(world.store().join("contoso.before"), link(&world)).unwrap();
     let observed = world.observed(&[]);
-    assert_eq!(Store::open(std::slice::from_ref(&observed)).current(&observed).unwrap(), None);
+    assert_eq!(Store::open(std::slice::from_ref(&observed), &Network::Own).current(&observed).unwrap(), None);
     install(&observed, NEW);
     assert_eq!(fs::read_link(link(&world)).unwrap(), Path::new(&format!("contoso.web.{NEW}")));
 
@@ -116,6 +116,6 @@ fn a_link_that_the_settings_give_to_another_certificate_is_swung() {
     fs::remove_file(link(&world)).unwrap();
     fs::write(world.store().join("contoso.other"), "").unwrap();
     symlink("contoso.other", link(&world)).unwrap();
-    let store = Store::open(std::slice::from_ref(&observed));
+    let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
     assert!(matches!(store.point(&observed, &version(NEW)), Err(StoreError::Foreign { .. })));
 }

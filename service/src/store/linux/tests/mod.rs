@@ -165,7 +165,7 @@ fn link(world: &World) -> PathBuf {
 
 /// A pass that installs a version and points to it.
 fn install(observed: &ObservedCertificate, text: &str) -> Placed {
-    let store = Store::open(std::slice::from_ref(observed));
+    let store = Store::open(std::slice::from_ref(observed), &Network::Own);
     let placed = store.write(observed, &version(text), &certificate()).unwrap();
     store.point(observed, &version(text)).unwrap();
     placed
@@ -173,7 +173,7 @@ fn install(observed: &ObservedCertificate, text: &str) -> Placed {
 
 /// A pass that finds a version.
 fn find(observed: &ObservedCertificate, text: &str) -> Result<Option<Placed>, StoreError> {
-    Store::open(std::slice::from_ref(observed)).find(observed, &version(text))
+    Store::open(std::slice::from_ref(observed), &Network::Own).find(observed, &version(text))
 }
 
 /// Everything below a folder with what a write of any kind would change.

@@ -28,7 +28,7 @@ fn without_access_control_lists_the_file_is_for_root_and_the_failure_is_told() {
     let world = World::new();
     let _mount = Mount::new(&world, &["-t", "ramfs", "-o", "mode=755"]);
     let observed = world.observed(&[user(ALICE)]);
-    let store = Store::open(std::slice::from_ref(&observed));
+    let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
     let placed = store.write(&observed, &version(NEW), &certificate()).unwrap();
     let error = placed.unreadable.clone().unwrap();
     assert_eq!(error, StoreError::AclUnsupported { path: file(&world, NEW) });
@@ -84,7 +84,7 @@ fn where_nothing_is_remembered_a_chain_is_judged_at_each_look() {
     // Nobody trusts who issues the certificates of these tests.
     let trust = Arc::new(Trust::load(Arc::new(rustls::crypto::ring::default_provider())).unwrap());
     for _ in 0..2 {
-        let store = Store::open(std::slice::from_ref(&observed)).judging_by(Some(Arc::clone(&trust)));
+        let store = Store::open(std::slice::from_ref(&observed), &Network::Own).judging_by(Some(Arc::clone(&trust)));
         let placed = store.find(&observed, &version(NEW)).unwrap().unwrap();
         assert!(placed.warnings.iter().any(|said| said.starts_with(DISTRUSTED)), "{:?}", placed.warnings);
     }
@@ -102,7 +102,7 @@ fn a_full_disk_leaves_the_old_certificate_and_nothing_half_written() {
     let filling = world.store().join("filling");
     fs::write(&filling, vec![0; 256 * 1024]).unwrap_err();
     let before = names(&world.store());
-    let store = Store::open(std::slice::from_ref(&observed));
+    let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
     let error = store.write(&observed, &version(NEW), &certificate()).unwrap_err().to_string();
     assert!(error.contains(NEW) && error.contains("No space left") && error.contains("free some space"), "{error}");
     assert_eq!(names(&world.store()), before);
@@ -122,7 +122,7 @@ fn a_read_only_file_system_is_named() {
     install(&observed, OLD);
     run("mount", &["-o", "remount,ro", world.store().to_str().unwrap()]);
     assert!(find(&observed, OLD).unwrap().is_some(), "reading goes on");
-    let store = Store::open(std::slice::from_ref(&observed));
+    let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
     let error = store.write(&observed, &version(NEW), &certificate()).unwrap_err().to_string();
     assert!(error.contains("Read-only") && error.contains("restart the service"), "{error}");
 }

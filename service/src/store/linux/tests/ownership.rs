@@ -55,7 +55,7 @@ fn only_what_is_wrong_is_changed_and_told() {
     }
     let (world, observed, path) = of_postgres();
     let look = || {
-        let store = Store::open(std::slice::from_ref(&observed));
+        let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
         let (place, _) = store.place(&observed).unwrap();
         let name = format!("contoso.web.{NEW}");
         let kept = Kept::open(&opened(&place.folder).unwrap().directory, &name, true).unwrap().unwrap();

@@ -16,7 +16,7 @@ fn in_silence(members: &str, remembered: &Rights) -> Readers {
     let Target { acls, ownership, .. } = parsed(&world.store(), members).target;
     let files = Files { acls, ownership, ..Files::default() };
     let folder = Folder::open(&world.store()).unwrap();
-    Readers::find(&files, &Names::look_up(HashSet::new()), &folder, || remembered.clone())
+    Readers::find(&files, &Names::look_up(HashSet::new(), &Network::Own), &folder, || remembered.clone())
 }
 
 #[test]

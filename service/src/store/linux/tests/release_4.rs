@@ -27,7 +27,7 @@ fn links_of_release_4_go_on_where_the_settings_say_nothing() {
     let observed = world.observed(&[]);
     let theirs = left_by_release_4(&world, OLD);
     let before = state(&world.store());
-    let store = Store::open(std::slice::from_ref(&observed));
+    let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
     let current = store.current(&observed).unwrap().unwrap();
     assert_eq!((current.version, current.thumbprint), (version(OLD), theirs.thumbprint()));
     assert_eq!(state(&world.store()), before, "looking changes nothing");
@@ -53,7 +53,7 @@ fn a_version_that_release_4_installed_is_used_as_it_is() {
     let world = World::new();
     let observed = split(&world);
     left_by_release_4(&world, NEW);
-    let store = Store::open(std::slice::from_ref(&observed));
+    let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
     assert!(store.find(&observed, &version(NEW)).unwrap().is_some());
     assert!(store.point(&observed, &version(NEW)).unwrap(), "its metadata is not ours");
     assert_eq!(metadata(&world)["certificate"], format!("contoso.web.{NEW}.pem.1711111111"));

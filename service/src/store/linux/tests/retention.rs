@@ -13,7 +13,7 @@ fn id(number: i64) -> String {
 
 /// Writes these versions, in this order, and lets the links point to the last one.
 fn install_all(observed: &ObservedCertificate, numbers: &[i64]) {
-    let store = Store::open(std::slice::from_ref(observed));
+    let store = Store::open(std::slice::from_ref(observed), &Network::Own);
     for &number in numbers {
         store.write(observed, &version(&id(number)), &valid_from(1_500_000_000 + number * YEAR)).unwrap();
     }
@@ -21,7 +21,7 @@ fn install_all(observed: &ObservedCertificate, numbers: &[i64]) {
 }
 
 fn prune(observed: &ObservedCertificate) {
-    Store::open(std::slice::from_ref(observed)).finish(std::iter::once(observed));
+    Store::open(std::slice::from_ref(observed), &Network::Own).finish(std::iter::once(observed));
 }
 
 /// The numbers of the versions that have a file.

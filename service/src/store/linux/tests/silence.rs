@@ -40,7 +40,7 @@ fn in_a_world_of_its_own() {
     let silent = UnixListener::bind("/run/nscd/socket").unwrap();
     let observed = observed("web", Path::new(&folder), &listed());
     let started = Instant::now();
-    let store = Store::open(std::slice::from_ref(&observed));
+    let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
     assert!(started.elapsed() < Duration::from_secs(1), "opening does not wait");
     let before = state(Path::new(&folder));
     let found = store.find(&observed, &version(OLD)).unwrap().unwrap();
@@ -52,7 +52,7 @@ fn in_a_world_of_its_own() {
     silent.set_nonblocking(true).unwrap();
     let calls = || std::iter::from_fn(|| silent.accept().ok()).count();
     assert!(calls() > 0);
-    let _stores: Vec<_> = (0..8).map(|_| Store::open(std::slice::from_ref(&observed))).collect();
+    let _stores: Vec<_> = (0..8).map(|_| Store::open(std::slice::from_ref(&observed), &Network::Own)).collect();
     std::thread::sleep(Duration::from_millis(300));
     let more = calls();
     assert!(more < 4, "{more} calls");

@@ -33,7 +33,7 @@ fn chain_and_key_have_files_links_and_metadata_of_their_own() {
     let world = World::new();
     let observed = split(&world);
     let certificate = certificate();
-    let store = Store::open(std::slice::from_ref(&observed));
+    let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
     let placed = store.write(&observed, &version(NEW), &certificate).unwrap();
     assert_eq!(store.current(&observed).unwrap(), None);
     assert!(store.point(&observed, &version(NEW)).unwrap());
@@ -60,7 +60,7 @@ fn chain_and_key_have_files_links_and_metadata_of_their_own() {
     );
 
     let before = state(&world.store());
-    let store = Store::open(std::slice::from_ref(&observed));
+    let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
     assert_eq!(store.find(&observed, &version(NEW)).unwrap(), Some(placed));
     assert!(!store.point(&observed, &version(NEW)).unwrap());
     assert_eq!(state(&world.store()), before, "an unchanged pass writes nothing");
@@ -85,7 +85,7 @@ fn an_older_version_may_be_written_without_the_links() {
     let world = World::new();
     let observed = split(&world);
     install(&observed, NEW);
-    let store = Store::open(std::slice::from_ref(&observed));
+    let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
     assert_eq!(store.find(&observed, &version(OLD)).unwrap(), None);
     store.write(&observed, &version(OLD), &certificate()).unwrap();
     assert!(store.find(&observed, &version(OLD)).unwrap().is_some());
@@ -108,7 +108,9 @@ fn a_damaged_or_missing_part_is_written_anew() {
         |world| fs::remove_file(key(world, NEW)).unwrap(),
         |world| fs::copy(chain(world, OLD), chain(world, NEW)).map(drop).unwrap(),
     ];
-    Store::open(std::slice::from_ref(&observed)).write(&observed, &version(OLD), &certificate()).unwrap();
+    Store::open(std::slice::from_ref(&observed), &Network::Own)
+        .write(&observed, &version(OLD), &certificate())
+        .unwrap();
     for (number, damage) in damages.iter().enumerate() {
         damage(&world);
         assert_eq!(find(&observed, NEW).unwrap(), None, "{number}");
@@ -130,7 +132,7 @@ fn a_damaged_or_missing_part_is_written_anew() {
     ];
     for (number, damage) in ways.iter().enumerate() {
         damage(&world);
-        let store = Store::open(std::slice::from_ref(&observed));
+        let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
         assert!(store.find(&observed, &version(NEW)).unwrap().is_some(), "{number}");
         assert!(store.point(&observed, &version(NEW)).unwrap(), "{number}");
         assert_eq!(metadata(&world)["version"], NEW, "{number}");
@@ -169,7 +171,7 @@ fn a_reader_finds_chain_and_key_whole_and_rarely_of_two_versions() {
             }
             (reads, mixed)
         });
-        let store = Store::open(std::slice::from_ref(&observed));
+        let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
         for round in 0..200 {
             let version = version(if round % 2 == 0 { OLD } else { NEW });
             assert!(store.find(&observed, &version).unwrap().is_some());
@@ -235,7 +237,7 @@ fn what_is_not_ours_stays_where_a_link_or_the_metadata_belongs() {
     for name in ["contoso.web.pem", "contoso.web.keyid", "contoso.web.luma"] {
         let world = World::new();
         let observed = split(&world);
-        let store = Store::open(std::slice::from_ref(&observed));
+        let store = Store::open(std::slice::from_ref(&observed), &Network::Own);
         store.write(&observed, &version(NEW), &certificate()).unwrap();
         fs::create_dir(world.store().join(name)).unwrap();
         let error = store.point(&observed, &version(NEW)).unwrap_err();

@@ -6,17 +6,20 @@ use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use common::settings::Acl;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, SocketFlags, SocketType,
     connect, recvmsg, socket_with,
 };
 
-use super::message::{Answer, LONGEST, Request, Wish};
+use super::super::sight;
+use super::message::{Answer, LONGEST, Request};
+use crate::system::Account;
 
 /// Longer than a name service takes to say that it does not know.
 const LOOK_UP: Duration = Duration::from_secs(60);
@@ -38,15 +41,20 @@ impl FromStr for Dialer {
 }
 
 impl Dialer {
+    /// Gives up what this process can do without, as another one finds out about names and accounts: it reads its `own` paths and
+    /// what it needs of the system, and starts nothing. It must be its only thread.
+    pub(crate) fn leave_the_rest<'a>(&self, own: impl Iterator<Item = &'a Path>) {
+        sight::narrow(own);
+    }
+
     /// The addresses of a place, `HOST:PORT`.
     ///
     /// # Errors
     /// The name service's; the place is not the settings'; there is no dialer.
     pub(crate) fn look_up(&self, place: &str) -> io::Result<Vec<SocketAddr>> {
-        match self.ask(place, Wish::Addresses, LOOK_UP)? {
+        match self.ask(&Request::Addresses { place: place.to_owned() }, LOOK_UP)? {
             (Answer::Addresses(addresses), _) => Ok(addresses),
-            (Answer::Failure(failure), _) => Err(failure.into()),
-            (Answer::Connection, _) => Err(nonsense()),
+            _ => Err(nonsense()),
         }
     }
 
@@ -55,16 +63,37 @@ impl Dialer {
     /// # Errors
     /// The network's; the address is none of the place's; there is no dialer.
     pub(crate) fn connect(&self, place: &str, address: &SocketAddr, patience: Duration) -> io::Result<TcpStream> {
-        match self.ask(place, Wish::Connection { address: *address, patience }, patience)? {
+        let request = Request::Connection { place: place.to_owned(), address: *address, patience };
+        match self.ask(&request, patience)? {
             (Answer::Connection, Some(connection)) => Ok(connection.into()),
-            (Answer::Failure(failure), _) => Err(failure.into()),
             _ => Err(nonsense()),
         }
     }
 
-    fn ask(&self, place: &str, wish: Wish, patience: Duration) -> io::Result<(Answer, Option<OwnedFd>)> {
-        let request = Request { place: place.to_owned(), wish };
-        self.exchange(&request, patience + WAY).map_err(|cause| match cause.kind() {
+    /// Who it is that the settings name so; `None` when there is nobody of this name.
+    ///
+    /// # Errors
+    /// The name service's, or that it did not answer within `patience`; the settings name nobody so; there is no dialer.
+    pub(crate) fn account(&self, name: &Acl, patience: Duration) -> io::Result<Option<Account>> {
+        match self.ask(&Request::Account(name.clone()), patience)? {
+            (Answer::Account(account), _) => Ok(account),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// The user id of the Azure Arc agent; `None` when there is no such account.
+    ///
+    /// # Errors
+    /// There is no dialer.
+    pub(crate) fn arc_agent(&self) -> io::Result<Option<u32>> {
+        match self.ask(&Request::ArcAgent, WAY)? {
+            (Answer::ArcAgent(id), _) => Ok(id),
+            _ => Err(nonsense()),
+        }
+    }
+
+    fn ask(&self, request: &Request, patience: Duration) -> io::Result<(Answer, Option<OwnedFd>)> {
+        let answer = self.exchange(request, patience + WAY).map_err(|cause| match cause.kind() {
             io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
             _ => io::Error::new(
                 cause.kind(),
@@ -73,7 +102,11 @@ impl Dialer {
                     self.socket.display()
                 ),
             ),
-        })
+        })?;
+        match answer {
+            (Answer::Failure(failure), _) => Err(failure.into()),
+            answer => Ok(answer),
+        }
     }
 
     /// A connection to it, at once: one that takes no more is not waited for.

@@ -5,25 +5,25 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use common::settings::Acl;
 use serde::{Deserialize, Serialize};
+
+use crate::system::Account;
 
 /// More than either has to say, in bytes: a name has 255 at most, and of a name's addresses there are a few.
 pub(super) const LONGEST: usize = 16 * 1024;
 
-/// What the service wants of a place.
+/// What the service wants. A place is `HOST:PORT`.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Request {
-    /// `HOST:PORT`.
-    pub(super) place: String,
-    pub(super) wish: Wish,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Wish {
-    /// Its addresses.
-    Addresses,
+pub(super) enum Request {
+    /// The addresses of a place.
+    Addresses { place: String },
     /// A connection to one of them.
-    Connection { address: SocketAddr, patience: Duration },
+    Connection { place: String, address: SocketAddr, patience: Duration },
+    /// Who it is that the settings name so.
+    Account(Acl),
+    /// The account of the Azure Arc agent.
+    ArcAgent,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,6 +31,10 @@ pub(super) enum Answer {
     Addresses(Vec<SocketAddr>),
     /// Its descriptor comes along.
     Connection,
+    /// Nothing where there is nobody of this name.
+    Account(Option<Account>),
+    /// The user id, where there is one.
+    ArcAgent(Option<u32>),
     Failure(Failure),
 }
 

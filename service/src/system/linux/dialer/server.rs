@@ -6,17 +6,20 @@ use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use common::settings::{Acl, Settings};
 use log::warn;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
-use super::message::{Answer, LONGEST, Request, Wish};
+use super::message::{Answer, LONGEST, Request};
+use crate::identity::key_file;
 use crate::network::Network;
+use crate::system::{Account, find_account};
 
 /// Requests at a time: the service has a connection to each of a few places open at once, and looks some names up meanwhile.
 const MOST: usize = 48;
@@ -27,15 +30,17 @@ const LONGEST_PATIENCE: Duration = Duration::from_secs(60);
 /// Addresses of one place that are remembered: a vault's change with each look-up.
 const REMEMBERED: usize = 256;
 
-/// Connects to `places` (`HOST:PORT`) for who asks at the socket that systemd gave this process as standard input. Does not end.
+/// Connects to `places` (`HOST:PORT`) and looks up the accounts of the settings for who asks at the socket that systemd gave this
+/// process as standard input. Does not end.
 ///
 /// # Errors
 /// Standard input is no such socket.
-pub(crate) fn dial(places: HashSet<String>) -> Result<u8> {
+pub(crate) fn dial(places: HashSet<String>, settings: &Settings) -> Result<u8> {
     let wrong = "standard input is no socket to listen at: systemctl start akvvm_dialer.socket";
     let listener = UnixListener::from(io::stdin().as_fd().try_clone_to_owned()?);
     listener.local_addr().context(wrong)?;
-    let directory = Directory { places, known: Mutex::default() };
+    let names = settings.certificates.iter().flat_map(|observed| observed.target.accounts()).collect();
+    let directory = Directory { places, known: Mutex::default(), names, is_asking: AtomicBool::default() };
     let busy = AtomicUsize::new(0);
     thread::scope(|scope| {
         loop {
@@ -93,35 +98,53 @@ fn send(stream: &UnixStream, mut answer: &[u8], connection: Option<&TcpStream>) 
     Ok(())
 }
 
-/// The places that may be connected to, and what was found out about them.
+/// What may be asked for, and what was found out about it.
 struct Directory {
+    /// The places that may be connected to.
     places: HashSet<String>,
     /// The addresses of each, the newest last.
     known: Mutex<HashMap<String, Vec<SocketAddr>>>,
+    /// The accounts that may be looked up.
+    names: HashSet<Acl>,
+    /// Whether a thread waits for the name service. There is one at most, or one that never answers would gather them.
+    is_asking: AtomicBool,
 }
 
 impl Directory {
     fn answer(&self, request: &Request) -> io::Result<(Answer, Option<TcpStream>)> {
-        let Request { place, wish } = request;
-        if !self.places.contains(place) {
-            return Err(io::Error::other(format!(
-                "the dialer does not know {}: a proxy must be named in /etc/default/akvvm_service",
-                common::text::excerpt(place)
-            )));
-        }
-        match wish {
-            Wish::Addresses => self.look_up(place).map(|addresses| (Answer::Addresses(addresses), None)),
-            Wish::Connection { address, patience } => {
+        match request {
+            Request::Addresses { place } => self.look_up(place).map(|addresses| (Answer::Addresses(addresses), None)),
+            Request::Connection { place, address, patience } => {
                 if !self.knows(place, address) && !self.look_up(place)?.contains(address) {
                     return Err(io::Error::other(format!("{address} is no address of {place}")));
                 }
                 let connection = Network::Own.connect(place, address, (*patience).min(LONGEST_PATIENCE))?;
                 Ok((Answer::Connection, Some(connection)))
             }
+            Request::Account(name) => self.account(name).map(|account| (Answer::Account(account), None)),
+            Request::ArcAgent => Ok((Answer::ArcAgent(key_file::agent()), None)),
         }
     }
 
+    fn account(&self, name: &Acl) -> io::Result<Option<Account>> {
+        if !self.names.contains(name) {
+            return Err(io::Error::other("the settings do not name it"));
+        }
+        if self.is_asking.swap(true, Ordering::AcqRel) {
+            return Err(io::Error::other("it has not answered an earlier question yet"));
+        }
+        let account = find_account(name);
+        self.is_asking.store(false, Ordering::Release);
+        account
+    }
+
     fn look_up(&self, place: &str) -> io::Result<Vec<SocketAddr>> {
+        if !self.places.contains(place) {
+            return Err(io::Error::other(format!(
+                "the dialer does not know {}: a proxy must be named in /etc/default/akvvm_service",
+                common::text::excerpt(place)
+            )));
+        }
         let found = Network::Own.look_up(place)?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let addresses = known.entry(place.to_owned()).or_default();
@@ -146,11 +169,14 @@ mod tests {
     use super::super::Dialer;
     use super::*;
 
-    fn asked(places: &[&str], place: &str, wish: Wish) -> Result<Answer, String> {
+    fn knowing(places: &[&str], names: &[Acl]) -> Directory {
         let places = places.iter().map(ToString::to_string).collect();
-        let directory = Directory { places, known: Mutex::default() };
-        let answer = directory.answer(&Request { place: place.to_owned(), wish });
-        answer.map(|(answer, _)| answer).map_err(|error| error.to_string())
+        let names = names.iter().cloned().collect();
+        Directory { places, known: Mutex::default(), names, is_asking: AtomicBool::default() }
+    }
+
+    fn asked(directory: &Directory, request: &Request) -> Result<Answer, String> {
+        directory.answer(request).map(|(answer, _)| answer).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -158,35 +184,52 @@ mod tests {
         let (here, elsewhere) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
         let (here, elsewhere) = (here.local_addr().unwrap(), elsewhere.local_addr().unwrap());
         let place = here.to_string();
-        let to = |address| Wish::Connection { address, patience: Duration::from_secs(5) };
-        let asked = |place: &str, wish| asked(&[&here.to_string()], place, wish);
-        assert!(matches!(asked(&place, Wish::Addresses), Ok(Answer::Addresses(found)) if found == [here]));
-        let other = asked(&elsewhere.to_string(), Wish::Addresses).unwrap_err();
+        let addresses = |place: &str| Request::Addresses { place: place.to_owned() };
+        let connection =
+            |place: &str, address| Request::Connection { place: place.to_owned(), address, patience: EXCHANGE };
+        let directory = knowing(&[&place], &[]);
+        let asked = |request| asked(&directory, &request);
+        assert!(matches!(asked(addresses(&place)), Ok(Answer::Addresses(found)) if found == [here]));
+        let other = asked(addresses(&elsewhere.to_string())).unwrap_err();
         assert!(other.contains("does not know"), "{other}");
-        let other = asked(&elsewhere.to_string(), to(elsewhere)).unwrap_err();
+        let other = asked(connection(&elsewhere.to_string(), elsewhere)).unwrap_err();
         assert!(other.contains("does not know"), "{other}");
-        let other = asked(&place, to(elsewhere)).unwrap_err();
+        let other = asked(connection(&place, elsewhere)).unwrap_err();
         assert!(other.contains("is no address of"), "{other}");
     }
 
     #[test]
-    fn passes_a_connection_on() {
+    fn looks_up_who_is_in_the_settings_one_after_the_other() {
+        let user = |name: &str| Acl::User(name.into());
+        let directory = knowing(&[], &[user("root"), user("no such user here")]);
+        let account = |name: &str| asked(&directory, &Request::Account(user(name)));
+        assert!(matches!(account("root"), Ok(Answer::Account(Some(Account::User { id: 0, .. })))));
+        assert!(matches!(account("no such user here"), Ok(Answer::Account(None))));
+        assert!(account("daemon").unwrap_err().contains("do not name it"));
+        directory.is_asking.store(true, Ordering::Release);
+        assert!(account("root").unwrap_err().contains("earlier question"));
+    }
+
+    #[test]
+    fn answers_and_passes_a_connection_on() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("dialer");
         let door = UnixListener::bind(&socket).unwrap();
-        let directory = Directory { places: [address.to_string()].into(), known: Mutex::default() };
+        let root = Acl::User("root".into());
+        let directory = knowing(&[&address.to_string()], std::slice::from_ref(&root));
         let dialer: Dialer = socket.to_str().unwrap().parse().unwrap();
         thread::scope(|scope| {
             scope.spawn(|| {
-                for _ in 0..3 {
+                for _ in 0..4 {
                     serve(&door.accept().unwrap().0, &directory).unwrap();
                 }
                 drop(door.accept());
             });
             let patience = Duration::from_secs(5);
             assert_eq!(dialer.look_up(&address.to_string()).unwrap(), [address]);
+            assert_eq!(dialer.account(&root, patience).unwrap(), find_account(&root).unwrap());
             let connection = dialer.connect(&address.to_string(), &address, patience).unwrap();
             let (_, peer) = listener.accept().unwrap();
             assert_eq!(connection.local_addr().unwrap(), peer);
