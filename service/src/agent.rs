@@ -140,7 +140,7 @@ impl Agent {
 
     /// One pass in a thread of its own, so that a signal is heard meanwhile; an error when it is time to end.
     fn poll(&mut self, mut link: Link, due: Vec<usize>, sender: &Sender<Event>, vigil: &Vigil) -> Result<Link, End> {
-        vigil.is_open()?;
+        vigil.is_open(&self.network)?;
         let (done, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         self.renewals.before_pass(&self.network);
         let mut progress = Progress::new(Arc::clone(&done), Instant::now());

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use common::folders::Folders;
 use common::instance::{Holder, InstanceLock, LockError};
 use common::sequence::Sequence;
-use common::settings::{LoadError, Settings};
+use common::settings::{CollectorEndpoint, LoadError, Settings};
 use common::status::{CODE_SERVICE, CODE_SETTINGS, StatusFile};
 use jiff::Timestamp;
 use log::{LevelFilter, error, info, warn};
@@ -53,8 +53,11 @@ fn serve(file: &Path, folders: &Folders, origin: Origin, status_file: Option<Pat
     };
     let network = Network::from(origin.dialer);
     let is_copy = origin.machine.is_some_and(|machine| is_copy(machine.trim()));
+    let supervisor = Supervisor::of_this_process(stores(&settings));
     if let Network::Dialer(dialer) = &network {
-        dialer.leave_the_rest(own(file, folders, origin.events_folder.as_deref(), &settings));
+        let collector = settings.logging.collector.as_ref().map(|collector| &collector.endpoint);
+        let connects = matches!(collector, Some(CollectorEndpoint::Unix(_)));
+        dialer.leave_the_rest(own(file, folders, origin.events_folder.as_deref(), &settings), connects);
     }
     let (sender, events) = channel();
     system::wake(sender.clone())?;
@@ -65,7 +68,7 @@ fn serve(file: &Path, folders: &Folders, origin: Origin, status_file: Option<Pat
         warn!("{}: {warning}", file.display());
     }
     let telemetry = telemetry(&settings, folders, origin.events_folder);
-    let vigil = Vigil::new(Supervisor::of_this_process(stores(&settings)), origin.handler_folder, events);
+    let vigil = Vigil::new(supervisor, origin.handler_folder, events);
     let is_alone = !vigil.supervisor.counts_ends();
     if is_alone {
         begin(&folders.state);

@@ -16,6 +16,14 @@ pub(crate) enum Network {
 }
 
 impl Network {
+    /// Whether connections come from a process that has ended since.
+    pub(crate) fn is_gone(&self) -> bool {
+        match self {
+            Self::Own => false,
+            Self::Dialer(dialer) => dialer.is_gone(),
+        }
+    }
+
     /// The addresses of a place, `HOST:PORT`. Takes as long as the system's name service likes.
     ///
     /// # Errors

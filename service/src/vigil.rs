@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use log::{error, warn};
 
+use crate::network::Network;
 use crate::sync::{Link, Passed};
 use crate::system::Supervisor;
 
@@ -119,7 +120,11 @@ impl Vigil {
     }
 
     /// Fails before a pass that could not write or read something which was removed, and has come back or not.
-    pub(crate) fn is_open(&self) -> Result<(), End> {
+    pub(crate) fn is_open(&self, network: &Network) -> Result<(), End> {
+        if network.is_gone() {
+            warn!("the dialer ended: the service starts anew, as it can connect to it only then");
+            return Err(self.end(End::Anew));
+        }
         let Some(folder) = self.supervisor.closed().map(Path::display) else { return Ok(()) };
         warn!("{folder} was removed or replaced: the service starts anew, as it is open to it only then");
         Err(self.end(End::Anew))
@@ -129,8 +134,7 @@ impl Vigil {
         match end {
             End::Asked => self.supervisor.stopping("ending, as asked"),
             End::Anew => {
-                self.supervisor
-                    .stopping("starting anew: a folder for certificates, or the trusted roots, were replaced");
+                self.supervisor.stopping("starting anew: what it needs was replaced");
             }
             End::Dropped => {
                 let folder = self.handler_folder.iter().map(|folder| folder.display().to_string()).collect::<String>();

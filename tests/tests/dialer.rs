@@ -106,7 +106,7 @@ fn what_is_taken_away_of_it_comes_back() {
 fn a_poll_that_does_not_reach_it_says_so_and_the_certificates_stay() {
     let machine = Machine::deployed();
     let link = fs::read_link(Path::new(STORE).join("contoso.web")).unwrap();
-    machine.systemd.run("mv", &["/run/akvvm/dialer", "/run/akvvm/elsewhere"]).unwrap();
+    machine.control(&["kill", "--signal=STOP", DIALER]);
     machine.extension.story.put("web").unwrap();
     let words = machine.fails();
     assert!(words.contains("the dialer at /run/akvvm/dialer does not answer"), "{words}");

@@ -4,6 +4,7 @@ mod accounts;
 mod dialer;
 mod openings;
 mod program;
+mod reach;
 mod sight;
 mod supervisor;
 mod trust;

@@ -125,7 +125,11 @@ impl FromStr for Dialer {
 }
 
 impl Dialer {
-    pub(crate) fn leave_the_rest<'a>(&self, _own: impl Iterator<Item = &'a Path>) {
+    pub(crate) fn leave_the_rest<'a>(&self, _own: impl Iterator<Item = &'a Path>, _connects: bool) {
+        match *self {}
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
         match *self {}
     }
 

@@ -76,11 +76,11 @@ CPUQuota=100%
 CPUWeight=20
 ";
 
-/// The service has no network, and gives up reading what it has no use for by itself, where the kernel knows how.
+/// The service has no network, and gives up by itself what it has no use for: reading, where the kernel knows how, and connecting.
 const NO_NETWORK: &str = "\
 PrivateNetwork=yes
 RestrictAddressFamilies=AF_UNIX
-SystemCallFilter=landlock_create_ruleset landlock_add_rule landlock_restrict_self
+SystemCallFilter=landlock_create_ruleset landlock_add_rule landlock_restrict_self seccomp
 ";
 
 /// Whether a unit's text is one of ours, of any version.

@@ -1,7 +1,7 @@
 //! What systemd wants to hear of a service (sd_notify(3)): datagrams to the socket that `NOTIFY_SOCKET` names. Without it
 //! nobody listens, and nothing is said.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -23,9 +23,9 @@ pub(crate) struct Supervisor {
 }
 
 struct Listener {
+    // Connected: nothing may be sent to an address.
     socket: UnixDatagram,
-    // A name rather than a connection: the socket behind it is a new one when systemd was replaced.
-    address: SocketAddr,
+    name: OsString,
 }
 
 impl Supervisor {
@@ -87,9 +87,9 @@ impl Supervisor {
     }
 
     fn tell(&self, words: &str) {
-        let Some(Listener { socket, address }) = &self.listener else { return };
-        if let Err(cause) = socket.send_to_addr(words.as_bytes(), address) {
-            warn!("{address:?}: cannot talk to systemd: {cause}");
+        let Some(Listener { socket, name }) = &self.listener else { return };
+        if let Err(cause) = socket.send(words.as_bytes()) {
+            warn!("{}: cannot talk to systemd: {cause}", name.display());
         }
     }
 }
@@ -103,6 +103,7 @@ impl Listener {
         let socket = UnixDatagram::unbound()?;
         // A listener that does not listen must not stop the polls.
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, address })
+        socket.connect_addr(&address)?;
+        Ok(Self { socket, name: name.to_owned() })
     }
 }

@@ -92,13 +92,27 @@ def connect(path):
     socket.socket(socket.AF_UNIX).connect(path)
 
 
+def find_door():
+    """The service's connection to the dialer, among its descriptors."""
+    for descriptor in os.listdir("/proc/self/fd"):
+        try:
+            found = socket.socket(fileno=os.dup(int(descriptor)))
+            if found.getpeername() == "/run/akvvm/dialer":
+                return found
+        except OSError:
+            pass
+    raise OSError(errno.ENOTCONN, "no dialer")
+
+
 def dial(request):
     """What the dialer, which connects for the service, does for who speaks as the service does."""
-    with socket.socket(socket.AF_UNIX) as door:
-        door.connect("/run/akvvm/dialer")
-        door.sendall(json.dumps(request).encode())
-        door.shutdown(socket.SHUT_WR)
-        answer, descriptors, _, _ = socket.recv_fds(door, 16384, 1)
+    with find_door() as door:
+        door.sendall(b".")
+        _, channels, _, _ = socket.recv_fds(door, 1, 1)
+    with socket.socket(fileno=channels[0]) as channel:
+        channel.sendall(json.dumps(request).encode())
+        channel.shutdown(socket.SHUT_WR)
+        answer, descriptors, _, _ = socket.recv_fds(channel, 16384, 1)
     if b"Failure" in answer:
         raise OSError(errno.EACCES, answer)
     if descriptors:
@@ -199,7 +213,15 @@ def attempts(places):
     yield "be connected to another port of the vault's", lambda: dial_name("contoso.vault.azure.net:80")
     yield "have another name looked up", lambda: look_up("key.attacker.example:443")
     yield "have an account looked up that the settings do not name", lambda: dial({"Account": {"User": "daemon"}})
+    yield "connect to the dialer once more", lambda: connect("/run/akvvm/dialer")
     yield "connect to a socket beside the store", lambda: connect(places["socket"])
+    yield "connect to a socket beside the store, newer than the sandbox", lambda: connect(places["newer socket"])
+    yield "send a datagram to a socket beside the store, newer than the sandbox", lambda: socket.socket(
+        socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"x", places["newer datagrams"])
+    yield "send a datagram to the journal", lambda: socket.socket(
+        socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"x", "/run/systemd/journal/dev-log")
+    yield "send a message to a socket beside the store, newer than the sandbox", lambda: socket.socket(
+        socket.AF_UNIX, socket.SOCK_DGRAM).sendmsg([b"x"], [], 0, places["newer datagrams"])
     yield "connect to a socket without a name in the file system", lambda: connect("\0" + places["nameless"])
 
 

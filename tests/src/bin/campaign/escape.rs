@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -26,6 +26,8 @@ const STATE: &str = "/var/lib/akvvm";
 const SETTINGS: &str = "/var/lib/akvvm/accepted/0.settings";
 const ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 const SOCKET: &str = "/opt/web/socket";
+const NEWER_SOCKET: &str = "/opt/web/newer.socket";
+const NEWER_DATAGRAMS: &str = "/opt/web/newer.datagrams";
 const NAMELESS: &str = "of somebody else";
 /// What tries.
 const PROGRAM: &str = include_str!("escape.py");
@@ -102,6 +104,7 @@ pub(crate) fn run(_: Size, figures: &mut Figures) -> Result<()> {
 
     let elsewhere = TcpListener::bind("127.0.0.2:0")?;
     fs::copy(VICTIM, NEWER)?;
+    let _newer = (UnixListener::bind(NEWER_SOCKET)?, UnixDatagram::bind(NEWER_DATAGRAMS)?);
     let _nameless = UnixListener::bind_addr(&SocketAddr::from_abstract_name(NAMELESS)?)?;
     systemd.run("install", &["-D", "--mode=600", "--owner=1", VICTIM, NEWER_SECRET])?;
     systemd.run("install", &["-D", "--mode=644", VICTIM, NEWER_PUBLIC])?;
@@ -139,6 +142,8 @@ pub(crate) fn run(_: Size, figures: &mut Figures) -> Result<()> {
         "read": read,
         "victim": NEWER,
         "socket": SOCKET,
+        "newer socket": NEWER_SOCKET,
+        "newer datagrams": NEWER_DATAGRAMS,
         "nameless": NAMELESS,
         "loader": LOADERS.into_iter().find(|path| Path::new(path).exists()).context("no loader of programs")?,
         "another address": ["127.0.0.2", elsewhere.local_addr()?.port()],

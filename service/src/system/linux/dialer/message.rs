@@ -1,4 +1,5 @@
-//! What the service and the dialer say to each other: over a connection of the dialer's socket one request goes, whose end the
+//! What the service and the dialer say to each other. The service has one connection to the dialer's socket, and knocks there for
+//! a channel: a byte each way, and the channel's descriptor with the second. Over a channel one request goes, whose end the
 //! service shuts down, and one answer comes, with the descriptor of a connection where that was asked for.
 
 use std::io;
@@ -10,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::system::Account;
 
+/// The byte by which a channel is asked for, and comes. Without a channel, there are too many.
+pub(super) const KNOCK: [u8; 1] = [b'.'];
 /// More than either has to say, in bytes: a name has 255 at most, and of a name's addresses there are a few.
 pub(super) const LONGEST: usize = 16 * 1024;
 

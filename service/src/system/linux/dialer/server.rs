@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, IoSlice, Read};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, Scope};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -16,13 +16,15 @@ use common::settings::{Acl, Settings};
 use log::warn;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
-use super::message::{Answer, LONGEST, Request};
+use super::message::{Answer, KNOCK, LONGEST, Request};
 use crate::identity::key_file;
 use crate::network::Network;
 use crate::system::{Account, find_account};
 
 /// Requests at a time: the service has a connection to each of a few places open at once, and looks some names up meanwhile.
 const MOST: usize = 48;
+/// The service has one connection; another may come before the last one's end was noticed.
+const DOORS: usize = 4;
 /// The service says what it wants at once, and takes the answer.
 const EXCHANGE: Duration = Duration::from_secs(5);
 /// Longer than the service waits for a connection.
@@ -41,28 +43,59 @@ pub(crate) fn dial(places: HashSet<String>, settings: &Settings) -> Result<u8> {
     listener.local_addr().context(wrong)?;
     let names = settings.certificates.iter().flat_map(|observed| observed.target.accounts()).collect();
     let directory = Directory { places, known: Mutex::default(), names, is_asking: AtomicBool::default() };
-    let busy = AtomicUsize::new(0);
+    let (doors, channels) = (AtomicUsize::default(), AtomicUsize::default());
     thread::scope(|scope| {
         loop {
-            let (stream, _) = listener.accept().context(wrong)?;
+            let (door, _) = listener.accept().context(wrong)?;
             // Who is one too many hears it by the connection's end.
-            if busy.fetch_add(1, Ordering::Relaxed) >= MOST {
-                busy.fetch_sub(1, Ordering::Relaxed);
-                continue;
-            }
-            let serve = || {
-                if let Err(error) = serve(&stream, &directory) {
-                    warn!("a request was not answered: {error}");
-                }
-                drop(stream);
-                busy.fetch_sub(1, Ordering::Relaxed);
-            };
-            if let Err(error) = thread::Builder::new().spawn_scoped(scope, serve) {
-                warn!("a request was not answered: {error}");
-                busy.fetch_sub(1, Ordering::Relaxed);
-            }
+            let (directory, channels) = (&directory, &channels);
+            in_turn(scope, &doors, DOORS, move || attend(door, directory, channels, scope));
         }
     })
+}
+
+/// Does this in a thread of its own, unless there are enough of these. Says whether it does.
+fn in_turn<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    busy: &'scope AtomicUsize,
+    most: usize,
+    work: impl FnOnce() -> io::Result<()> + Send + 'scope,
+) -> bool {
+    let done = || busy.fetch_sub(1, Ordering::Relaxed);
+    if busy.fetch_add(1, Ordering::Relaxed) >= most {
+        done();
+        return false;
+    }
+    let work = move || {
+        if let Err(error) = work() {
+            warn!("a request was not answered: {error}");
+        }
+        done();
+    };
+    thread::Builder::new()
+        .spawn_scoped(scope, work)
+        .inspect_err(|error| {
+            warn!("a request was not answered: {error}");
+            done();
+        })
+        .is_ok()
+}
+
+/// Gives a channel to who knocks at this door, as often as it does.
+fn attend<'scope>(
+    mut door: UnixStream,
+    directory: &'scope Directory,
+    channels: &'scope AtomicUsize,
+    scope: &'scope Scope<'scope, '_>,
+) -> io::Result<()> {
+    door.set_write_timeout(Some(EXCHANGE))?;
+    let mut knock = KNOCK;
+    while door.read(&mut knock)? > 0 {
+        let (ours, theirs) = UnixStream::pair()?;
+        let is_open = in_turn(scope, channels, MOST, move || serve(&ours, directory));
+        send(&door, &KNOCK, is_open.then(|| theirs.as_fd()))?;
+    }
+    Ok(())
 }
 
 fn serve(stream: &UnixStream, directory: &Directory) -> io::Result<()> {
@@ -75,11 +108,11 @@ fn serve(stream: &UnixStream, directory: &Directory) -> io::Result<()> {
         Ok((answer, connection)) => (answer, connection),
         Err(error) => (Answer::Failure(error.into()), None),
     };
-    send(stream, &serde_json::to_vec(&answer)?, connection.as_ref())
+    send(stream, &serde_json::to_vec(&answer)?, connection.as_ref().map(AsFd::as_fd))
 }
 
-fn send(stream: &UnixStream, mut answer: &[u8], connection: Option<&TcpStream>) -> io::Result<()> {
-    let descriptors: Vec<_> = connection.iter().map(AsFd::as_fd).collect();
+fn send(stream: &UnixStream, mut answer: &[u8], connection: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let descriptors: Vec<_> = connection.into_iter().collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() {
@@ -164,7 +197,8 @@ impl Directory {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::fs;
-    use std::net::TcpListener;
+    use std::net::{Shutdown, TcpListener};
+    use std::sync::mpsc::channel;
 
     use super::super::Dialer;
     use super::*;
@@ -220,14 +254,17 @@ mod tests {
         let root = Acl::User("root".into());
         let directory = knowing(&[&address.to_string()], std::slice::from_ref(&root));
         let dialer: Dialer = socket.to_str().unwrap().parse().unwrap();
+        let channels = AtomicUsize::default();
+        let (opened, attended) = channel();
         thread::scope(|scope| {
-            scope.spawn(|| {
-                for _ in 0..4 {
-                    serve(&door.accept().unwrap().0, &directory).unwrap();
-                }
-                drop(door.accept());
+            let (directory, channels, door) = (&directory, &channels, &door);
+            scope.spawn(move || {
+                let door = door.accept().unwrap().0;
+                opened.send(door.try_clone().unwrap()).unwrap();
+                attend(door, directory, channels, scope).unwrap();
             });
             let patience = Duration::from_secs(5);
+            assert!(!dialer.is_gone(), "it was never there");
             assert_eq!(dialer.look_up(&address.to_string()).unwrap(), [address]);
             assert_eq!(dialer.account(&root, patience).unwrap(), find_account(&root).unwrap());
             let connection = dialer.connect(&address.to_string(), &address, patience).unwrap();
@@ -236,11 +273,15 @@ mod tests {
             drop(listener);
             let refused = dialer.connect(&address.to_string(), &address, patience).unwrap_err();
             assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
-            let silent = dialer.look_up(&address.to_string()).unwrap_err().to_string();
-            assert!(silent.contains("systemctl status akvvm_dialer"), "{silent}");
+            channels.store(MOST, Ordering::Relaxed);
+            let busy = dialer.look_up(&address.to_string()).unwrap_err().to_string();
+            assert!(busy.contains("too many requests"), "{busy}");
+            assert!(!dialer.is_gone());
+            attended.recv().unwrap().shutdown(Shutdown::Both).unwrap();
         });
+        assert!(dialer.is_gone());
         fs::remove_file(&socket).unwrap();
         let gone = dialer.look_up(&address.to_string()).unwrap_err().to_string();
-        assert!(gone.contains("No such file"), "{gone}");
+        assert!(gone.contains("No such file") && gone.contains("systemctl status akvvm_dialer"), "{gone}");
     }
 }
