@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use common::folders::Folders;
 use common::instance::{Holder, InstanceLock, LockError};
 use common::sequence::Sequence;
-use common::settings::{CollectorEndpoint, LoadError, Settings};
+use common::settings::{LoadError, Settings};
 use common::status::{CODE_SERVICE, CODE_SETTINGS, StatusFile};
 use jiff::Timestamp;
 use log::{LevelFilter, error, info, warn};
@@ -53,11 +53,9 @@ fn serve(file: &Path, folders: &Folders, origin: Origin, status_file: Option<Pat
     };
     let network = Network::from(origin.dialer);
     let is_copy = origin.machine.is_some_and(|machine| is_copy(machine.trim()));
-    let supervisor = Supervisor::of_this_process(stores(&settings));
+    let supervisor = Supervisor::of_this_process(&settings);
     if let Network::Dialer(dialer) = &network {
-        let collector = settings.logging.collector.as_ref().map(|collector| &collector.endpoint);
-        let connects = matches!(collector, Some(CollectorEndpoint::Unix(_)));
-        dialer.leave_the_rest(own(file, folders, origin.events_folder.as_deref(), &settings), connects);
+        dialer.leave_the_rest(own(file, folders, origin.events_folder.as_deref(), &settings), &settings);
     }
     let (sender, events) = channel();
     system::wake(sender.clone())?;

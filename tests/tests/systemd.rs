@@ -43,7 +43,7 @@ impl Machine {
             let other = self.extension.service().ok().filter(|other| *other != process);
             other.filter(|_| self.property("ActiveState") == "active")
         };
-        wait_for(PATIENCE, "another service", is_back).unwrap();
+        wait_for(PATIENCE, "another service", is_back).unwrap_or_else(|error| panic!("{error:#}\n{}", self.journal()));
     }
 
     /// Runs a program on a path as the service sees it. It runs outside: nothing can be started where the service is.
@@ -304,6 +304,45 @@ fn a_folder_that_is_removed_or_replaced_comes_back_although_the_sandbox_has_clos
     let service = machine.extension.service().unwrap();
     machine.extension.poll().unwrap();
     assert_eq!(machine.extension.service().unwrap(), service, "once");
+}
+
+#[test]
+fn what_takes_the_place_of_roots_or_of_a_disk_is_read_although_the_service_gave_up_reading_all_else() {
+    let mut machine = Machine::begin();
+    // As systemd itself does at the start of a machine that is no container: mounts are seen in every sandbox.
+    machine.systemd.run("mount", &["--make-rshared", "/"]).unwrap();
+    well(&machine.extension.deploy(0, &settings(&[STORE])).unwrap());
+    machine.succeeds();
+    let renewed = |machine: &Machine| {
+        let (_, version) = machine.extension.story.put("web").unwrap();
+        machine.extension.poll().unwrap();
+        let link = machine.systemd.run("readlink", &[LINK]).unwrap();
+        assert!(link.trim().ends_with(&version), "{link} {}", machine.extension.log());
+    };
+    // As a package manager does: a new file under the old name.
+    let roots = "/etc/ssl/certs/ca-certificates.crt";
+    let service = machine.extension.service().unwrap();
+    machine.systemd.run("cp", &[roots, "/etc/ssl/certs/new"]).unwrap();
+    machine.systemd.run("mv", &["/etc/ssl/certs/new", roots]).unwrap();
+    machine.systemd.run("systemctl", &["reload", UNIT]).unwrap();
+    machine.comes_back_after(service);
+    machine.succeeds();
+    renewed(&machine);
+
+    let service = machine.extension.service().unwrap();
+    machine.systemd.run("mount", &["-t", "tmpfs", "disk", STORE]).unwrap();
+    machine.systemd.run("systemctl", &["reload", UNIT]).unwrap();
+    machine.comes_back_after(service);
+    machine.succeeds();
+    renewed(&machine);
+
+    let service = machine.extension.service().unwrap();
+    machine.systemd.run("systemctl", &["daemon-reexec"]).unwrap();
+    renewed(&machine);
+    assert_eq!(machine.extension.service().unwrap(), service, "it goes on talking to systemd");
+    let log = machine.extension.log();
+    assert!(!log.contains("cannot talk to systemd") && !log.contains("stay readable"), "{log}");
+    machine.systemd.run("systemctl", &["reload", UNIT]).unwrap();
 }
 
 #[test]

@@ -125,7 +125,7 @@ impl FromStr for Dialer {
 }
 
 impl Dialer {
-    pub(crate) fn leave_the_rest<'a>(&self, _own: impl Iterator<Item = &'a Path>, _connects: bool) {
+    pub(crate) fn leave_the_rest<'a>(&self, _own: impl Iterator<Item = &'a Path>, _settings: &Settings) {
         match *self {}
     }
 
@@ -155,7 +155,7 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     /// The supervisor that this process was started by, if any.
-    pub(crate) fn of_this_process<'a>(_folders: impl Iterator<Item = &'a Path>) -> Self {
+    pub(crate) fn of_this_process(_settings: &Settings) -> Self {
         Self { beat: None }
     }
 

@@ -24,6 +24,7 @@ use openssl::x509::{X509, X509Ref, X509VerifyResult};
 
 use super::Placed;
 use crate::certificate::{self, Certificate};
+use crate::network::Network;
 use crate::system::Trust;
 use account::Sid;
 use certificate_store::Context;

@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 
 use common::system::Mounts;
 
-use super::sight;
-
 /// What is open to this process.
 pub(crate) struct Openings {
     /// Folders that are mounts of their own for it.
@@ -18,14 +16,13 @@ pub(crate) struct Openings {
 }
 
 impl Openings {
-    /// Those of `folders`, and of what is read of the system, that are now.
-    pub(crate) fn among<'a>(folders: impl Iterator<Item = &'a Path>) -> Self {
-        let folders: Vec<PathBuf> = folders.map(Path::to_owned).collect();
+    /// Those of these `folders`, and of what is `read` beside them, that are now.
+    pub(crate) fn among(folders: Vec<PathBuf>, read: impl Iterator<Item = PathBuf>) -> Self {
         let mounts = Mounts::now();
         // systemd follows links.
         let real = folders.iter().filter_map(|folder| fs::canonicalize(folder).ok());
         let real = real.filter(|folder| mounts.kind(folder).is_some()).collect();
-        let readable = folders.into_iter().chain(sight::of_the_system()).filter(|path| !is_refused(path)).collect();
+        let readable = folders.into_iter().chain(read).filter(|path| !is_refused(path)).collect();
         Self { mounts: real, readable }
     }
 
@@ -51,7 +48,7 @@ mod tests {
     #[test]
     fn a_folder_that_is_no_mount_is_not_waited_for() {
         let openings =
-            Openings::among([Path::new("/proc"), Path::new("/nonexistent"), Path::new("/proc/self")].into_iter());
+            Openings::among(["/proc", "/nonexistent", "/proc/self"].map(PathBuf::from).into(), std::iter::empty());
         assert_eq!(openings.mounts, [Path::new("/proc")]);
         assert_eq!(openings.closed(), None);
         let gone = Openings { mounts: vec![PathBuf::from("/proc"), PathBuf::from("/nonexistent")], readable: vec![] };

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use common::settings::{Protocol, Settings};
 use landlock::{
     AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, path_beneath_rules,
 };
@@ -17,15 +18,23 @@ use crate::identity::key_file;
 /// What the kernel says of this process.
 const PROCESS: &str = "/proc";
 
-/// What is read beside the service's own.
-pub(super) fn of_the_system() -> impl Iterator<Item = PathBuf> {
-    trust::places().into_iter().chain([PROCESS, key_file::FOLDER].map(PathBuf::from))
+/// What is read beside the service's own: the trusted roots, and the keys of the Azure Arc agent where that is asked for tokens.
+pub(super) fn of_the_system(settings: &Settings) -> impl Iterator<Item = PathBuf> {
+    let is_arc = settings.certificates.iter().any(|one| one.identity.endpoint.protocol() == Protocol::Arc);
+    let keys = is_arc.then(|| PathBuf::from(key_file::FOLDER));
+    trust::places().into_iter().chain(keys)
 }
 
-/// From now on this thread, and those that it starts, read only what lies at or below the service's `own` paths and what is needed
-/// of the system. Where the kernel cannot do that (before 5.19, or without Landlock), the unit alone hides what others have.
-pub(super) fn narrow<'a>(own: impl Iterator<Item = &'a Path>) {
-    let places: Vec<PathBuf> = own.map(Path::to_owned).chain(of_the_system()).collect();
+/// What is there on the way to a path that may come to be.
+fn nearest(path: PathBuf) -> PathBuf {
+    path.ancestors().find(|one| one.exists()).map(Path::to_owned).unwrap_or(path)
+}
+
+/// From now on this thread, and those that it starts, read only what lies at or below the service's `own` paths and those of the
+/// `system`. Where the kernel cannot do that (before 5.19, or without Landlock), the unit alone hides what others have.
+pub(super) fn narrow<'a>(own: impl Iterator<Item = &'a Path>, system: impl Iterator<Item = PathBuf>) {
+    let system = system.chain([PathBuf::from(PROCESS)]).map(nearest);
+    let places: Vec<PathBuf> = own.map(Path::to_owned).chain(system).collect();
     // What was given up does not come back, so it is tried by a thread that ends: there may be file systems on which such rules
     // do not hold, and a certificate that is not renewed is worse.
     let tried = thread::scope(|scope| {
@@ -76,7 +85,7 @@ mod tests {
     fn what_is_not_needed_can_neither_be_read_nor_started_by_this_thread() {
         let place = tempfile::tempdir().unwrap();
         let path = |name: &str| place.path().join(name);
-        for name in ["own/file", "own/below/file", "other/file"] {
+        for name in ["own/file", "own/below/file", "other/file", "system/file"] {
             fs::create_dir_all(path(name).parent().unwrap()).unwrap();
             fs::write(path(name), "content").unwrap();
         }
@@ -85,8 +94,9 @@ mod tests {
             if rules.handle_access(AccessFs::Refer).is_err() {
                 return; // This kernel has no such rules.
             }
-            narrow([&*path("own"), &*path("not/there")].into_iter());
+            narrow([&*path("own"), &*path("missing")].into_iter(), [path("system/not/there")].into_iter());
             assert_eq!(fs::read(path("own/below/file")).unwrap(), b"content");
+            assert_eq!(fs::read(path("system/file")).unwrap(), b"content", "what is missing may come to be");
             fs::rename(path("own/file"), path("own/below/moved")).unwrap();
             assert!(fs::metadata(path("other/file")).is_ok() && fs::read("/proc/self/mountinfo").is_ok());
             for refused in [

@@ -9,10 +9,12 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 use std::time::Duration;
 
+use common::settings::Settings;
 use log::warn;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::openings::Openings;
+use super::sight;
 
 /// Whoever started this service and looks after it.
 pub(crate) struct Supervisor {
@@ -29,8 +31,8 @@ struct Listener {
 }
 
 impl Supervisor {
-    /// The supervisor that this process was started by, if any. The service writes into `folders`.
-    pub(crate) fn of_this_process<'a>(folders: impl Iterator<Item = &'a Path>) -> Self {
+    /// The supervisor that this process was started by, if any.
+    pub(crate) fn of_this_process(settings: &Settings) -> Self {
         let name = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty());
         let listener = name.and_then(|name| {
             let opened = Listener::open(&name);
@@ -42,7 +44,8 @@ impl Supervisor {
         // Twice in the time that it waits for a sign of life.
         let beat = watchdog.filter(|_| listener.is_some()).map(|time| Duration::from_micros(time / 2));
         // Without it, nobody would start the service anew.
-        let openings = listener.is_some().then(|| Openings::among(folders));
+        let folders = settings.certificates.iter().map(|observed| observed.target.folder.to_path_buf()).collect();
+        let openings = listener.is_some().then(|| Openings::among(folders, sight::of_the_system(settings)));
         Self { beat, listener, openings }
     }
 

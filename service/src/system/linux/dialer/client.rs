@@ -11,7 +11,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use common::settings::Acl;
+use common::settings::{Acl, CollectorEndpoint, Settings};
 use log::warn;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
@@ -46,14 +46,17 @@ impl FromStr for Dialer {
 
 impl Dialer {
     /// Gives up what this process can do without, as another one connects for it and finds out about names and accounts: it reads
-    /// its `own` paths and what it needs of the system, and starts nothing. Unless it `connects` to somebody beside the dialer,
-    /// it connects to nobody any more, not even to another dialer. It must be its only thread.
-    pub(crate) fn leave_the_rest<'a>(&self, own: impl Iterator<Item = &'a Path>, connects: bool) {
+    /// its `own` paths and what it needs of the system, starts nothing, and connects to nobody any more, not even to another
+    /// dialer, unless the settings name a socket that it must connect to. It must be its only thread.
+    pub(crate) fn leave_the_rest<'a>(&self, own: impl Iterator<Item = &'a Path>, settings: &Settings) {
         let door = self.channel();
-        sight::narrow(own);
+        sight::narrow(own, sight::of_the_system(settings));
+        let collector = settings.logging.collector.as_ref().map(|collector| &collector.endpoint);
         if let Err(cause) = &door {
             warn!("{}", self.silent(cause));
-        } else if !connects && let Err(cause) = reach::narrow() {
+        } else if !matches!(collector, Some(CollectorEndpoint::Unix(_)))
+            && let Err(cause) = reach::narrow()
+        {
             warn!("sockets of others stay within reach, as far as the unit does not hide them: {cause}");
         }
     }

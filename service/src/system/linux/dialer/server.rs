@@ -103,6 +103,9 @@ fn serve(stream: &UnixStream, directory: &Directory) -> io::Result<()> {
     stream.set_write_timeout(Some(EXCHANGE))?;
     let mut request = Vec::new();
     stream.take(LONGEST as u64).read_to_end(&mut request)?;
+    if request.is_empty() {
+        return Ok(()); // It was not needed.
+    }
     let request: Request = serde_json::from_slice(&request)?;
     let (answer, connection) = match directory.answer(&request) {
         Ok((answer, connection)) => (answer, connection),
