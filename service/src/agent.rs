@@ -48,6 +48,7 @@ pub(crate) struct Agent {
     status_is_saved: bool,
     /// How many certificates were installed after the last pass.
     satisfied_before: Option<usize>,
+    has_polled: bool,
 }
 
 /// A report for each observed certificate, before anything is known.
@@ -80,6 +81,7 @@ impl Agent {
             identity: None,
             status_is_saved: true,
             satisfied_before: None,
+            has_polled: false,
         }
     }
 
@@ -140,7 +142,10 @@ impl Agent {
 
     /// One pass in a thread of its own, so that a signal is heard meanwhile; an error when it is time to end.
     fn poll(&mut self, mut link: Link, due: Vec<usize>, sender: &Sender<Event>, vigil: &Vigil) -> Result<Link, End> {
-        vigil.is_open(&self.network)?;
+        // A service that is started anew and anew, for whatever reason, makes a pass each time.
+        if mem::replace(&mut self.has_polled, true) {
+            vigil.is_open(&self.network)?;
+        }
         let (done, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         self.renewals.before_pass(&self.network);
         let mut progress = Progress::new(Arc::clone(&done), Instant::now());

@@ -53,9 +53,10 @@ fn serve(file: &Path, folders: &Folders, origin: Origin, status_file: Option<Pat
     };
     let network = Network::from(origin.dialer);
     let is_copy = origin.machine.is_some_and(|machine| is_copy(machine.trim()));
-    let supervisor = Supervisor::of_this_process(&settings);
+    let own = own(file, folders, origin.events_folder.as_deref(), &settings);
+    let supervisor = Supervisor::of_this_process(&own, &settings);
     if let Network::Dialer(dialer) = &network {
-        dialer.leave_the_rest(own(file, folders, origin.events_folder.as_deref(), &settings), &settings);
+        dialer.leave_the_rest(&own, &settings);
     }
     let (sender, events) = channel();
     system::wake(sender.clone())?;
@@ -90,20 +91,11 @@ fn serve(file: &Path, folders: &Folders, origin: Origin, status_file: Option<Pat
     })
 }
 
-/// The folders of certificates.
-fn stores(settings: &Settings) -> impl Iterator<Item = &Path> {
-    settings.certificates.iter().filter_map(|observed| observed.target.folder()).map(AsRef::as_ref)
-}
-
 /// What the service reads of its own.
-fn own<'a>(
-    file: &'a Path,
-    folders: &'a Folders,
-    events: Option<&'a Path>,
-    settings: &'a Settings,
-) -> impl Iterator<Item = &'a Path> {
+fn own(file: &Path, folders: &Folders, events: Option<&Path>, settings: &Settings) -> Vec<PathBuf> {
     let folders = [Some(&*folders.state), folders.status.as_deref(), folders.log.as_deref(), events, file.parent()];
-    folders.into_iter().flatten().chain(stores(settings))
+    let stores = settings.certificates.iter().filter_map(|observed| observed.target.folder()).map(AsRef::as_ref);
+    folders.into_iter().flatten().chain(stores).map(Path::to_owned).collect()
 }
 
 /// Nobody else counts how often the service ends without being asked to.

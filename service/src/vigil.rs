@@ -2,7 +2,7 @@
 //! wanted.
 
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -121,21 +121,20 @@ impl Vigil {
 
     /// Fails before a pass that could not write or read something which was removed, and has come back or not.
     pub(crate) fn is_open(&self, network: &Network) -> Result<(), End> {
-        if network.is_gone() {
+        // Without a supervisor, nobody would start it.
+        if self.supervisor.counts_ends() && network.is_gone() {
             warn!("the dialer ended: the service starts anew, as it can connect to it only then");
             return Err(self.end(End::Anew));
         }
-        let Some(folder) = self.supervisor.closed().map(Path::display) else { return Ok(()) };
-        warn!("{folder} was removed or replaced: the service starts anew, as it is open to it only then");
+        let Some(path) = self.supervisor.closed() else { return Ok(()) };
+        warn!("{} was removed or replaced: the service starts anew, as it is open to it only then", path.display());
         Err(self.end(End::Anew))
     }
 
     fn end(&self, end: End) -> End {
         match end {
             End::Asked => self.supervisor.stopping("ending, as asked"),
-            End::Anew => {
-                self.supervisor.stopping("starting anew: what it needs was replaced");
-            }
+            End::Anew => self.supervisor.stopping("starting anew, for what was closed to it"),
             End::Dropped => {
                 let folder = self.handler_folder.iter().map(|folder| folder.display().to_string()).collect::<String>();
                 warn!("{folder} is gone: the extension was removed from this machine; certificates stay");

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, PoisonError};
@@ -125,7 +125,7 @@ impl FromStr for Dialer {
 }
 
 impl Dialer {
-    pub(crate) fn leave_the_rest<'a>(&self, _own: impl Iterator<Item = &'a Path>, _settings: &Settings) {
+    pub(crate) fn leave_the_rest(&self, _own: &[PathBuf], _settings: &Settings) {
         match *self {}
     }
 
@@ -155,7 +155,7 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     /// The supervisor that this process was started by, if any.
-    pub(crate) fn of_this_process(_settings: &Settings) -> Self {
+    pub(crate) fn of_this_process(_own: &[PathBuf], _settings: &Settings) -> Self {
         Self { beat: None }
     }
 
@@ -177,7 +177,7 @@ impl Supervisor {
     pub(crate) fn alive(&self) {}
 
     /// Every folder stays as open as it is.
-    pub(crate) fn closed(&self) -> Option<&Path> {
+    pub(crate) fn closed(&self) -> Option<PathBuf> {
         None
     }
 

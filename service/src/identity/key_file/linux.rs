@@ -26,11 +26,12 @@ const ACCOUNT: &str = "himds";
 /// It is not a key file of the agent, or cannot be read.
 pub(crate) fn read(path: &str, network: &Network) -> Result<Zeroizing<String>, IdentityError> {
     let agent = match network {
-        Network::Own => agent(),
-        // Who the accounts are is the dialer's business. Without its answer, only root's files are the agent's.
-        Network::Dialer(dialer) => dialer.arc_agent().unwrap_or_default(),
+        Network::Own => Ok(agent()),
+        Network::Dialer(dialer) => dialer.arc_agent().map_err(|error| error.to_string()),
     };
-    read_in(Path::new(FOLDER), path, agent).map_err(|reason| IdentityError::KeyFile { path: excerpt(path), reason })
+    agent
+        .and_then(|agent| read_in(Path::new(FOLDER), path, agent))
+        .map_err(|reason| IdentityError::KeyFile { path: excerpt(path), reason })
 }
 
 /// The same with the agent's folder and user id as arguments.

@@ -1,4 +1,5 @@
-//! Extended attributes of open files and directories, and of such that a descriptor only stands for (`O_PATH`). What they mean is said elsewhere (`acl`, `record`).
+//! Extended attributes of open files and directories, and of such that a descriptor only stands for (`O_PATH`). What they mean is
+//! said elsewhere (`acl`, `record`).
 
 use std::os::fd::{AsFd, AsRawFd};
 

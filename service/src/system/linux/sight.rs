@@ -1,5 +1,5 @@
 //! What the service can read: its own, and the trusted roots. It may read every file, because it must get into anybody's folders,
-//! and gives up what it has no use for (landlock(7)); with it, to start anything. It holds until the process ends, and stands for
+//! and gives up what it has no use for (landlock(7)); with it, to start programs. It holds until the process ends, and stands for
 //! what lies at the paths when it begins: see `openings` for what comes in its place.
 
 use std::fs::File;
@@ -15,26 +15,28 @@ use log::info;
 use super::trust;
 use crate::identity::key_file;
 
-/// What the kernel says of this process.
-const PROCESS: &str = "/proc";
+/// What the kernel says of this process, and this machine's time zone.
+const ALWAYS: [&str; 2] = ["/proc", "/etc/localtime"];
+/// Above this lies more than one program's.
+const TOP: &str = "/var/opt";
 
-/// What is read beside the service's own: the trusted roots, and the keys of the Azure Arc agent where that is asked for tokens.
-pub(super) fn of_the_system(settings: &Settings) -> impl Iterator<Item = PathBuf> {
+/// What is read and may be replaced at any time: the service's `own` paths, and the keys of the Azure Arc agent where that is
+/// asked for tokens.
+pub(super) fn places(own: &[PathBuf], settings: &Settings) -> Vec<PathBuf> {
     let is_arc = settings.certificates.iter().any(|one| one.identity.endpoint.protocol() == Protocol::Arc);
-    let keys = is_arc.then(|| PathBuf::from(key_file::FOLDER));
-    trust::places().into_iter().chain(keys)
+    own.iter().cloned().chain(is_arc.then(|| PathBuf::from(key_file::FOLDER))).collect()
 }
 
-/// What is there on the way to a path that may come to be.
-fn nearest(path: PathBuf) -> PathBuf {
-    path.ancestors().find(|one| one.exists()).map(Path::to_owned).unwrap_or(path)
-}
-
-/// From now on this thread, and those that it starts, read only what lies at or below the service's `own` paths and those of the
-/// `system`. Where the kernel cannot do that (before 5.19, or without Landlock), the unit alone hides what others have.
-pub(super) fn narrow<'a>(own: impl Iterator<Item = &'a Path>, system: impl Iterator<Item = PathBuf>) {
-    let system = system.chain([PathBuf::from(PROCESS)]).map(nearest);
-    let places: Vec<PathBuf> = own.map(Path::to_owned).chain(system).collect();
+/// From now on this thread, and those that it starts, read only what lies at or below these `places` and what is needed of the
+/// system: the trusted roots above all. Where the kernel cannot do that (before 5.19, or without Landlock), the unit alone hides
+/// what others have.
+pub(super) fn narrow(mut places: Vec<PathBuf>) {
+    // The Azure Arc agent makes this folder when it is first asked.
+    let keys = Path::new(key_file::FOLDER);
+    if places.iter().any(|place| place == keys) && !keys.exists() {
+        places.extend(keys.ancestors().find(|one| one.exists()).filter(|one| one.starts_with(TOP)).map(Path::to_owned));
+    }
+    places.extend(trust::places().into_iter().chain(ALWAYS.map(PathBuf::from)));
     // What was given up does not come back, so it is tried by a thread that ends: there may be file systems on which such rules
     // do not hold, and a certificate that is not renewed is worse.
     let tried = thread::scope(|scope| {
@@ -85,7 +87,7 @@ mod tests {
     fn what_is_not_needed_can_neither_be_read_nor_started_by_this_thread() {
         let place = tempfile::tempdir().unwrap();
         let path = |name: &str| place.path().join(name);
-        for name in ["own/file", "own/below/file", "other/file", "system/file"] {
+        for name in ["own/file", "own/below/file", "other/file"] {
             fs::create_dir_all(path(name).parent().unwrap()).unwrap();
             fs::write(path(name), "content").unwrap();
         }
@@ -94,9 +96,8 @@ mod tests {
             if rules.handle_access(AccessFs::Refer).is_err() {
                 return; // This kernel has no such rules.
             }
-            narrow([&*path("own"), &*path("missing")].into_iter(), [path("system/not/there")].into_iter());
+            narrow(vec![path("own"), path("missing")]);
             assert_eq!(fs::read(path("own/below/file")).unwrap(), b"content");
-            assert_eq!(fs::read(path("system/file")).unwrap(), b"content", "what is missing may come to be");
             fs::rename(path("own/file"), path("own/below/moved")).unwrap();
             assert!(fs::metadata(path("other/file")).is_ok() && fs::read("/proc/self/mountinfo").is_ok());
             for refused in [

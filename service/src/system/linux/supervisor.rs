@@ -6,7 +6,7 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use common::settings::Settings;
@@ -31,8 +31,8 @@ struct Listener {
 }
 
 impl Supervisor {
-    /// The supervisor that this process was started by, if any.
-    pub(crate) fn of_this_process(settings: &Settings) -> Self {
+    /// The supervisor that this process was started by, if any. The service reads its `own` paths.
+    pub(crate) fn of_this_process(own: &[PathBuf], settings: &Settings) -> Self {
         let name = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty());
         let listener = name.and_then(|name| {
             let opened = Listener::open(&name);
@@ -44,8 +44,8 @@ impl Supervisor {
         // Twice in the time that it waits for a sign of life.
         let beat = watchdog.filter(|_| listener.is_some()).map(|time| Duration::from_micros(time / 2));
         // Without it, nobody would start the service anew.
-        let folders = settings.certificates.iter().map(|observed| observed.target.folder.to_path_buf()).collect();
-        let openings = listener.is_some().then(|| Openings::among(folders, sight::of_the_system(settings)));
+        let folders = settings.certificates.iter().map(|observed| observed.target.folder.to_path_buf());
+        let openings = listener.is_some().then(|| Openings::among(folders, sight::places(own, settings)));
         Self { beat, listener, openings }
     }
 
@@ -80,7 +80,7 @@ impl Supervisor {
     }
 
     /// Something that the service can write or read again only when it was started anew.
-    pub(crate) fn closed(&self) -> Option<&Path> {
+    pub(crate) fn closed(&self) -> Option<PathBuf> {
         self.openings.as_ref()?.closed()
     }
 

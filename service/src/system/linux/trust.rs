@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -113,19 +113,13 @@ impl Origin {
     }
 }
 
-/// What is read of the disk for the roots: their file, or their folder with the folders that links in it lead to.
+/// What is read of the disk for the roots: their file, or their folder and the files that it leads to.
 pub(super) fn places() -> Vec<PathBuf> {
     let Some(path) = path() else { return Vec::new() };
     let entries = fs::read_dir(&path).into_iter().flatten().flatten();
     let files = entries.filter_map(|entry| entry.path().canonicalize().ok());
-    // A folder such as `/etc` holds more than roots.
-    let is_top = |folder: &Path| folder.components().count() <= 2;
-    let around = |file: PathBuf| match file.parent() {
-        Some(folder) if !is_top(folder) => folder.to_owned(),
-        _ => file,
-    };
-    let around: BTreeSet<PathBuf> = files.map(around).collect();
-    [path].into_iter().chain(around).collect()
+    let outside: BTreeSet<PathBuf> = files.filter(|file| !file.starts_with(&path)).collect();
+    [path].into_iter().chain(outside).collect()
 }
 
 /// The file or folder of trusted roots: `SSL_CERT_FILE`, `SSL_CERT_DIR`, or where the distribution keeps them. The file

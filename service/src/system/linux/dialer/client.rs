@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use rustix::net::{
 };
 
 use super::super::{reach, sight};
-use super::message::{Answer, KNOCK, LONGEST, Request};
+use super::message::{Answer, KNOCK, LONGEST_ANSWER, Request};
 use crate::system::Account;
 
 /// Longer than a name service takes to say that it does not know.
@@ -48,12 +48,12 @@ impl Dialer {
     /// Gives up what this process can do without, as another one connects for it and finds out about names and accounts: it reads
     /// its `own` paths and what it needs of the system, starts nothing, and connects to nobody any more, not even to another
     /// dialer, unless the settings name a socket that it must connect to. It must be its only thread.
-    pub(crate) fn leave_the_rest<'a>(&self, own: impl Iterator<Item = &'a Path>, settings: &Settings) {
-        let door = self.channel();
-        sight::narrow(own, sight::of_the_system(settings));
+    pub(crate) fn leave_the_rest(&self, own: &[PathBuf], settings: &Settings) {
+        let door = self.channel().map(drop);
+        sight::narrow(sight::places(own, settings));
         let collector = settings.logging.collector.as_ref().map(|collector| &collector.endpoint);
         if let Err(cause) = &door {
-            warn!("{}", self.silent(cause));
+            warn!("{}; sockets of others stay within reach until the service starts anew", self.silent(cause));
         } else if !matches!(collector, Some(CollectorEndpoint::Unix(_)))
             && let Err(cause) = reach::narrow()
         {
@@ -136,7 +136,12 @@ impl Dialer {
                 result => return result,
             }
         }
-        let new = self.open()?;
+        let new = self.open().map_err(|cause| match cause.kind() {
+            io::ErrorKind::PermissionDenied if door.is_some() => {
+                io::Error::new(cause.kind(), "it has ended, and the next poll starts the service anew for it")
+            }
+            _ => cause,
+        })?;
         let channel = channel(&new)?;
         *door = Some(new);
         Ok(channel)
@@ -207,7 +212,7 @@ fn receive_all(stream: &UnixStream) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
             return Ok((answer, connection));
         }
         answer.extend_from_slice(&buffer[..length]);
-        if answer.len() > LONGEST {
+        if answer.len() > LONGEST_ANSWER {
             return Err(nonsense());
         }
     }

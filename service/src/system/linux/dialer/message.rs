@@ -13,8 +13,10 @@ use crate::system::Account;
 
 /// The byte by which a channel is asked for, and comes. Without a channel, there are too many.
 pub(super) const KNOCK: [u8; 1] = [b'.'];
-/// More than either has to say, in bytes: a name has 255 at most, and of a name's addresses there are a few.
-pub(super) const LONGEST: usize = 16 * 1024;
+/// More than there is to ask, in bytes: a name has 256 at most.
+pub(super) const LONGEST_REQUEST: u64 = 16 * 1024;
+/// More than there is to answer, in bytes: a user may be in thousands of groups.
+pub(super) const LONGEST_ANSWER: usize = 1024 * 1024;
 
 /// What the service wants. A place is `HOST:PORT`.
 #[derive(Debug, Serialize, Deserialize)]

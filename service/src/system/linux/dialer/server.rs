@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Scope};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use common::settings::{Acl, Settings};
 use log::warn;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
-use super::message::{Answer, KNOCK, LONGEST, Request};
+use super::message::{Answer, KNOCK, LONGEST_REQUEST, Request};
 use crate::identity::key_file;
 use crate::network::Network;
 use crate::system::{Account, find_account};
@@ -42,7 +42,7 @@ pub(crate) fn dial(places: HashSet<String>, settings: &Settings) -> Result<u8> {
     let listener = UnixListener::from(io::stdin().as_fd().try_clone_to_owned()?);
     listener.local_addr().context(wrong)?;
     let names = settings.certificates.iter().flat_map(|observed| observed.target.accounts()).collect();
-    let directory = Directory { places, known: Mutex::default(), names, is_asking: AtomicBool::default() };
+    let directory = Directory { places, known: Mutex::default(), names, asking: AtomicUsize::default() };
     let (doors, channels) = (AtomicUsize::default(), AtomicUsize::default());
     thread::scope(|scope| {
         loop {
@@ -61,24 +61,27 @@ fn in_turn<'scope>(
     most: usize,
     work: impl FnOnce() -> io::Result<()> + Send + 'scope,
 ) -> bool {
-    let done = || busy.fetch_sub(1, Ordering::Relaxed);
+    let turn = Turn(busy);
     if busy.fetch_add(1, Ordering::Relaxed) >= most {
-        done();
         return false;
     }
     let work = move || {
+        let _turn = turn;
         if let Err(error) = work() {
             warn!("a request was not answered: {error}");
         }
-        done();
     };
-    thread::Builder::new()
-        .spawn_scoped(scope, work)
-        .inspect_err(|error| {
-            warn!("a request was not answered: {error}");
-            done();
-        })
-        .is_ok()
+    let started = thread::Builder::new().spawn_scoped(scope, work);
+    started.inspect_err(|error| warn!("a request was not answered: {error}")).is_ok()
+}
+
+/// One of those that are busy, until it is dropped.
+struct Turn<'a>(&'a AtomicUsize);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Gives a channel to who knocks at this door, as often as it does.
@@ -91,6 +94,9 @@ fn attend<'scope>(
     door.set_write_timeout(Some(EXCHANGE))?;
     let mut knock = KNOCK;
     while door.read(&mut knock)? > 0 {
+        if knock != KNOCK {
+            return Err(io::Error::other("it is of another version"));
+        }
         let (ours, theirs) = UnixStream::pair()?;
         let is_open = in_turn(scope, channels, MOST, move || serve(&ours, directory));
         send(&door, &KNOCK, is_open.then(|| theirs.as_fd()))?;
@@ -102,7 +108,7 @@ fn serve(stream: &UnixStream, directory: &Directory) -> io::Result<()> {
     stream.set_read_timeout(Some(EXCHANGE))?;
     stream.set_write_timeout(Some(EXCHANGE))?;
     let mut request = Vec::new();
-    stream.take(LONGEST as u64).read_to_end(&mut request)?;
+    stream.take(LONGEST_REQUEST).read_to_end(&mut request)?;
     if request.is_empty() {
         return Ok(()); // It was not needed.
     }
@@ -142,8 +148,8 @@ struct Directory {
     known: Mutex<HashMap<String, Vec<SocketAddr>>>,
     /// The accounts that may be looked up.
     names: HashSet<Acl>,
-    /// Whether a thread waits for the name service. There is one at most, or one that never answers would gather them.
-    is_asking: AtomicBool,
+    /// How many wait for the name service. There is one at most, or one that never answers would gather them.
+    asking: AtomicUsize,
 }
 
 impl Directory {
@@ -166,12 +172,11 @@ impl Directory {
         if !self.names.contains(name) {
             return Err(io::Error::other("the settings do not name it"));
         }
-        if self.is_asking.swap(true, Ordering::AcqRel) {
+        let _turn = Turn(&self.asking);
+        if self.asking.fetch_add(1, Ordering::Relaxed) > 0 {
             return Err(io::Error::other("it has not answered an earlier question yet"));
         }
-        let account = find_account(name);
-        self.is_asking.store(false, Ordering::Release);
-        account
+        find_account(name)
     }
 
     fn look_up(&self, place: &str) -> io::Result<Vec<SocketAddr>> {
@@ -209,7 +214,7 @@ mod tests {
     fn knowing(places: &[&str], names: &[Acl]) -> Directory {
         let places = places.iter().map(ToString::to_string).collect();
         let names = names.iter().cloned().collect();
-        Directory { places, known: Mutex::default(), names, is_asking: AtomicBool::default() }
+        Directory { places, known: Mutex::default(), names, asking: AtomicUsize::default() }
     }
 
     fn asked(directory: &Directory, request: &Request) -> Result<Answer, String> {
@@ -243,7 +248,7 @@ mod tests {
         assert!(matches!(account("root"), Ok(Answer::Account(Some(Account::User { id: 0, .. })))));
         assert!(matches!(account("no such user here"), Ok(Answer::Account(None))));
         assert!(account("daemon").unwrap_err().contains("do not name it"));
-        directory.is_asking.store(true, Ordering::Release);
+        directory.asking.store(1, Ordering::Relaxed);
         assert!(account("root").unwrap_err().contains("earlier question"));
     }
 
