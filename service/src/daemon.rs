@@ -10,6 +10,7 @@ use common::instance::{Holder, InstanceLock, LockError};
 use common::sequence::Sequence;
 use common::settings::{LoadError, Settings};
 use common::status::{CODE_SERVICE, CODE_SETTINGS, StatusFile};
+use common::system::create_private_folder;
 use jiff::Timestamp;
 use log::{LevelFilter, error, info, warn};
 
@@ -56,6 +57,8 @@ fn serve(file: &Path, folders: &Folders, origin: Origin, status_file: Option<Pat
     let own = own(file, folders, origin.events_folder.as_deref(), &settings);
     let supervisor = Supervisor::of_this_process(&own, &settings);
     if let Network::Dialer(dialer) = &network {
+        // What is not there yet could not be read later. Where it cannot be made, the lock says why.
+        let _ = create_private_folder(&folders.state);
         dialer.leave_the_rest(&own, &settings);
     }
     let (sender, events) = channel();
