@@ -117,6 +117,17 @@ fn a_poll_that_does_not_reach_it_says_so_and_the_certificates_stay() {
 }
 
 #[test]
+fn a_service_that_finds_no_dialer_makes_its_own_folder_and_says_what_is_missing() {
+    let machine = Machine::deployed();
+    let program = fs::read_link(format!("/proc/{}/exe", machine.process("akvvm_service run "))).unwrap();
+    let settings = "/var/lib/akvvm/accepted/0.settings";
+    let command =
+        format!("timeout 5 {} run {settings} --state-folder /srv/own --dialer /srv/nobody", program.display());
+    let told = machine.systemd.run("sh", &["-c", &format!("{command} 2>&1; true")]).unwrap();
+    assert!(told.contains("the dialer at /srv/nobody does not answer") && told.contains(" started with "), "{told}");
+}
+
+#[test]
 fn a_proxy_that_only_the_service_was_told_of_is_not_connected_to_and_it_is_said_where_to_name_it() {
     let machine = Machine::deployed();
     let drop_in = "/etc/systemd/system/akvvm_service.service.d/proxy.conf";
